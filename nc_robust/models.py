@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['Network', 'PreActBlock', 'PreActResNet', 'VGG', 'preact_resnet18', 'vgg11', 'build', 'representations', 'mode',
-           'frozen']
+           'frozen', 'folded']
 
 # %% ../nbs/02_models.ipynb #8262b991
+import copy
 from contextlib import contextmanager
 import torch, torch.nn as nn, torch.nn.functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .config import ARCHS, choice
 
 # %% ../nbs/02_models.ipynb #dba4b008
@@ -140,3 +142,14 @@ def frozen(model):
     try: yield model
     finally:
         for p, r in before: p.requires_grad_(r)
+
+# %% ../nbs/02_models.ipynb #13774d6f
+def folded(model: Network) -> Network:
+    "An eval-mode copy of `model` in which every batch norm that follows a convolution is folded into it."
+    m = copy.deepcopy(model).eval()
+    for block in m.modules():
+        if isinstance(block, PreActBlock):
+            block.conv1, block.bn2 = fuse_conv_bn_eval(block.conv1, block.bn2), nn.Identity()
+        elif isinstance(block, nn.Sequential) and len(block) == 3 and isinstance(block[1], nn.BatchNorm2d):
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+    return m.to(memory_format=torch.channels_last)
