@@ -8,12 +8,15 @@ __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SET
            'configure', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
-import ast, hashlib, json, math
+import ast, hashlib, json, math, os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 import torch
 
-# %% ../nbs/00_config.ipynb #f26a3ec2
+# %% ../nbs/00_config.ipynb #f442df6b
+if os.environ.get("IN_TEST"): torch.set_num_threads(1)
+
+# %% ../nbs/00_config.ipynb #7c07ee75
 REGIMES = ("st", "at", "trades", "trades_frozen_bn")
 ARCHS = ("preact_resnet18", "vgg11")
 NORMS = ("linf", "l2")
@@ -21,7 +24,7 @@ DATASETS = ("digits", "digits100", "cifar10", "cifar100")   # and "folder:<path>
 SCALES = ("smoke", "quick", "paper")
 PRECISIONS = ("fp32", "bf16")
 
-# %% ../nbs/00_config.ipynb #7c07ee75
+# %% ../nbs/00_config.ipynb #13036286
 def choice(
     name: str,        # what is being chosen, for the message
     value,            # the value given
@@ -32,13 +35,13 @@ def choice(
         raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(map(str, allowed))}")
     return value
 
-# %% ../nbs/00_config.ipynb #9a409f70
+# %% ../nbs/00_config.ipynb #64a2f548
 def norm_name(norm) -> str:
     "`linf` or `l2` from the usual spellings: `linf`, `Linf`, `inf`, `float('inf')`, `l2`, `L2`, `2`."
     key = str(norm).lower().replace("_", "").removeprefix("l")
     return choice("norm", {"inf": "linf", "2": "l2", "2.0": "l2"}.get(key, norm), NORMS)
 
-# %% ../nbs/00_config.ipynb #e30691c9
+# %% ../nbs/00_config.ipynb #ebd68d62
 @dataclass(frozen=True)
 class Config:
     "Everything that determines a run. Two equal configurations are the same run."
@@ -64,7 +67,7 @@ class Config:
 
     def __post_init__(self): _check(self)
 
-# %% ../nbs/00_config.ipynb #ebd68d62
+# %% ../nbs/00_config.ipynb #a6d0241d
 def _check(c: Config):
     for name, allowed in dict(regime=REGIMES, arch=ARCHS, precision=PRECISIONS).items():
         choice(name, getattr(c, name), allowed)
@@ -82,7 +85,7 @@ def _check(c: Config):
     if not all(0 < m <= 1 for m in c.milestones):
         raise ValueError(f"milestones are fractions of training in (0, 1], got {c.milestones!r}")
 
-# %% ../nbs/00_config.ipynb #be413068
+# %% ../nbs/00_config.ipynb #7f088e76
 def identity(c: Config) -> dict:
     "The configuration as plain values, independent of where the data lies."
     d = asdict(c) | {"milestones": list(c.milestones)}
@@ -95,14 +98,14 @@ def run_name(c: Config) -> str:
     digest = hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:8]
     return f"{c.regime}-{c.arch}-{d['dataset'].replace(':', '_')}-{c.norm}-s{c.seed}-{digest}"
 
-# %% ../nbs/00_config.ipynb #25ca02cb
+# %% ../nbs/00_config.ipynb #c27b42a9
 def generator(device, seed: int, *purpose) -> torch.Generator:
     "A random generator on `device`, determined by `seed` and the `purpose` it serves."
     key = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
-# %% ../nbs/00_config.ipynb #b8101a44
-_SMALL = dict(batch_size=32, milestones=(0.5, 0.75))
+# %% ../nbs/00_config.ipynb #4c5bdc70
+_SMALL = dict(batch_size=32, milestones=(0.5, 0.75), precision="fp32")   # bf16 gains nothing on 8x8 images
 SETTINGS = {
     "smoke": {**_SMALL, "epochs": 2, "per_class": 12, "width": 8, "measure_every": 1},
     "quick": {**_SMALL, "epochs": 60, "per_class": 60, "width": {"preact_resnet18": 16, "vgg11": 32}},
@@ -114,9 +117,11 @@ RADIUS = {  # (eps, step_size) by kind of data and norm: the paper's on 32x32 co
     ("digits", "linf"): (0.1, 0.025), ("digits", "l2"): (0.5, 0.06),
 }
 
-# %% ../nbs/00_config.ipynb #4c5bdc70
+# %% ../nbs/00_config.ipynb #3ba6bb76
 def default_scale() -> str:
-    "`paper` where there is a GPU, `quick` where there is none."
+    "`$NC_ROBUST_SCALE`; else `smoke` inside `nbdev_test`, `paper` where there is a GPU, `quick` where there is none."
+    if given := os.environ.get("NC_ROBUST_SCALE"): return choice("NC_ROBUST_SCALE", given, SCALES)
+    if os.environ.get("IN_TEST"): return "smoke"
     return "paper" if torch.cuda.is_available() else "quick"
 
 def default_precision() -> str:
@@ -125,7 +130,7 @@ def default_precision() -> str:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
 
-# %% ../nbs/00_config.ipynb #3ba6bb76
+# %% ../nbs/00_config.ipynb #bdd90bd5
 def configure(
     regime: str, arch: str,
     scale: str = None,      # one of `SCALES`; None: `default_scale()`
@@ -146,7 +151,7 @@ def configure(
     base = dict(eps=float(radius), step_size=step * radius / eps, precision=default_precision())
     return Config(**{**base, **choices, **given, "regime": regime, "arch": arch, "dataset": dataset, "norm": norm})
 
-# %% ../nbs/00_config.ipynb #f5597419
+# %% ../nbs/00_config.ipynb #f613671d
 def _assigned(source: str) -> set:
     "The names that a cell assigns."
     return {t.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
@@ -163,7 +168,7 @@ def parameters(
         if values is not None: choice(name, namespace[name], values)
     return {name: namespace[name] for name in allowed}
 
-# %% ../nbs/00_config.ipynb #151493d6
+# %% ../nbs/00_config.ipynb #6ca52c96
 def listed(value, kind=str) -> list:
     "A list from a list, one value, or comma-separated text; each item converted by `kind`."
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
