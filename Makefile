@@ -1,0 +1,32 @@
+# make figure            fig 2, regime at, on the embedded digits (about 4 minutes on 2 cores, after set-up)
+# make figure FIG=fig4 ARGS='-p norm l2'
+# make test              everything CI runs
+PYTHON ?= python3
+VENV   ?= .venv
+FIG    ?= fig2
+ARGS   ?= $(if $(filter fig2,$(FIG)),-p regime at)
+BIN    := $(VENV)/bin
+NAME   := $(FIG)$(subst $() ,_,$(filter-out -p,$(ARGS)))
+
+.PHONY: env figure figures claims bench test drift lab
+env: $(VENV)/.ready
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "nc_robust needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1); use make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+figure: env
+	@mkdir -p out
+	$(BIN)/papermill nbs/$(FIG).ipynb out/$(NAME).ipynb -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(ARGS)
+	@echo "out/$(NAME).ipynb"
+
+drift: env
+	$(BIN)/python tests/drift.py
+
+test: env drift
+	NC_ROBUST_RUNS=$$(mktemp -d) NC_ROBUST_OUT=$$(mktemp -d) $(BIN)/nbdev_test --n_workers 2
+	$(BIN)/pytest -q
+
+lab: env
+	$(BIN)/jupyter lab nbs
