@@ -30,3 +30,13 @@ test: env drift
 
 lab: env
 	$(BIN)/jupyter lab nbs
+
+figures: env
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --rerun-triggers mtime --rerun-incomplete --config scale=quick $(ARGS)
+
+claims: env
+	$(BIN)/python -c 'from pathlib import Path; from nc_robust.claims import write_readme; write_readme(Path("figures"), Path("README.md"))'
+
+bench: env
+	@mkdir -p out
+	$(BIN)/papermill nbs/11_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar

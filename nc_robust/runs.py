@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['MAGIC', 'EXTRAS', 'repository', 'runs_root', 'small', 'threads', 'cores', 'write_bytes', 'save_state', 'load_state',
            'Stopped', 'stop_requests', 'provenance', 'Run', 'train_run', 'save', 'write_table', 'finish_early', 'table',
-           'read_table', 'read_head', 'locked', 'history', 'published', 'pictures', 'publish', 'extra', 'plan',
-           'announce', 'seconds_per_epoch', 'main', 'train_side_by_side', 'collect']
+           'read_table', 'read_head', 'locked', 'history', 'finished', 'published', 'pictures', 'publish', 'network',
+           'extra', 'plan', 'announce', 'seconds_per_epoch', 'main', 'train_side_by_side', 'collect']
 
 # %% ../nbs/07_runs.ipynb #c709e146
 import hashlib, io, json, os, platform, signal, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, torch
 from filelock import FileLock, Timeout
@@ -230,6 +230,10 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
         try: return read_table(run.csv)
         except (OSError, ValueError) as e: print(f"{e}; made again from the state"); write_table(run, s); return read_table(run.csv)
 
+def finished(run: Run) -> bool:
+    "Whether the run's table can be read without training."
+    return run.csv.exists() if run.source == "published" else run.epochs_done >= run.c.epochs
+
 def published(run: Run, name: str = "history") -> pd.DataFrame:
     path = run.folder / f"{name}.csv"
     if not path.exists(): raise FileNotFoundError(f"{run.name} is not among the published runs in {run.folder.parent}; there are: {', '.join(sorted(p.name for p in run.folder.parent.glob('*-*'))) or 'none'}")
@@ -254,6 +258,13 @@ def publish(run: Run, *extras):
     return target
 
 # %% ../nbs/07_runs.ipynb #792673ec
+def network(run: Run):
+    "The finished network of `run` with its final weights, in eval mode; trains if need be."
+    history(run)
+    model = start(run.c, run.data, run.device)[0]
+    model.load_state_dict(run.state()["model"])
+    return model.eval()
+
 EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layers(m, d, c, pool=4), predicted=measure_predicted)
 
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
@@ -262,15 +273,12 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     if run.source == "published": return published(run, key)
     history(run, **options)
     path = run.folder / f"{key}.csv"
-    with locked(run):
-        try: return read_table(path)
-        except FileNotFoundError: pass
-        except ValueError as e: print(f"{e}; measured again")
-        s = run.state()
-        model = start(run.c, run.data, run.device)[0]
-        model.load_state_dict(s["model"])
-        with threads(run.data): found = measure_radii(model, run.data, run.c, radii) if radii is not None else EXTRAS[name](model, run.data, run.c)
-        write_table(run, s | dict(records=found), path)
+    try: return read_table(path)
+    except FileNotFoundError: pass
+    except ValueError as e: print(f"{e}; measured again")
+    model = network(run)
+    with threads(run.data): found = measure_radii(model, run.data, run.c, radii) if radii is not None else EXTRAS[name](model, run.data, run.c)
+    write_table(run, run.state() | dict(records=found), path)
     return read_table(path)
 
 # %% ../nbs/07_runs.ipynb #0c459684

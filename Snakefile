@@ -1,0 +1,35 @@
+# Every figure, from the runs it needs. `make figures` calls this; it shows what is done and what remains,
+# goes on after being killed, and on a cluster takes Snakemake's own options (--executor, --jobs, --resources).
+#   snakemake -j2 --config scale=quick                      all figures
+#   snakemake -j2 --config scale=quick figures=fig2,fig4    some
+import json
+from dataclasses import asdict
+from nc_robust import figures, runs
+from nc_robust.config import default_scale, listed
+
+SCALE = config.get("scale") or default_scale()
+OUT = figures.out_folder()
+PLANS = {f: figures.Figure(f, scale=SCALE) for f in listed(config.get("figures", list(figures.FIGURES)))}
+RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs}
+MARK = str(runs.runs_root() / "{run}" / "finished")
+
+def arguments(wildcards):
+    "A run is a function of its configuration alone: here it is, for the command that starts one."
+    given = asdict(RUNS[wildcards.run].c) | dict(scale="smoke", quiet=True)
+    return " ".join(f"'{k}={v if isinstance(v, str) else json.dumps(v)}'" for k, v in given.items() if v is not None)
+
+rule claims:
+    input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)
+    output: str(OUT / "claims.csv")
+    shell: "python -c 'from nc_robust.claims import merge; merge(\"{OUT}\")'"
+
+rule figure:
+    input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs]
+    output: str(OUT / "{figure}.ipynb")
+    log: str(OUT / "{figure}.log")
+    shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar -p scale {SCALE} > {log} 2>&1"
+
+rule run:
+    output: touch(MARK)
+    params: arguments
+    shell: "nc-robust-run {params} > /dev/null"

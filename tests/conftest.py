@@ -1,0 +1,34 @@
+"Every test has its own folders, one thread and the smoke scale; two small trained networks are shared."
+import os
+import pytest, torch
+
+os.environ["OMP_NUM_THREADS"] = "1"          # before any process is started
+torch.set_num_threads(1)
+
+from nc_robust.config import configure
+from nc_robust.data import load
+from nc_robust.train import start, train_epoch
+
+def pytest_configure(config): config.addinivalue_line("markers", "long: minutes rather than seconds; `pytest -m long`")
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    "Runs, figures and caches of a test lie below its `tmp_path`."
+    for name in ("RUNS", "OUT", "CACHE"): monkeypatch.setenv(f"NC_ROBUST_{name}", str(tmp_path / name.lower()))
+    monkeypatch.setenv("NC_ROBUST_SCALE", "smoke")
+    monkeypatch.delenv("NC_ROBUST_DATA", raising=False)
+    torch.set_num_threads(1)
+    return tmp_path
+
+@pytest.fixture(scope="session")
+def trained():
+    "{arch: eval-mode network after 12 epochs of standard training on digits at width 8}, and their data."
+    data, nets = load("digits"), {}
+    for arch in ("preact_resnet18", "vgg11"):
+        c = configure("st", arch, "smoke", epochs=12, per_class=60)
+        some = load("digits", c.per_class)
+        model, opt = start(c, some)
+        for epoch in range(c.epochs): train_epoch(model, opt, some, c, epoch)
+        opt.zero_grad()
+        nets[arch] = model.eval()
+    return nets, data

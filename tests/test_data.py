@@ -1,0 +1,123 @@
+"Image folders with everything that goes wrong in them, the embedded sets, and the order of batches."
+import hashlib
+import numpy as np, pytest, torch
+from PIL import Image
+from nc_robust.data import balanced, batches, digest, load, pixels, statistics
+
+def image(path, size=(8, 8), mode="RGB", seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = size[::-1] + (() if mode == "L" else (3,))
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8), mode).save(path)
+
+@pytest.fixture
+def folder(tmp_path):
+    "Two classes, three training and two test images each."
+    root = tmp_path / "pets"
+    for s, n in (("train", 3), ("test", 2)):
+        for c in ("cat", "dog"):
+            for i in range(n): image(root / s / c / f"{i}.png", seed=hash((s, c, i)) % 1000)
+    return root
+
+def test_folder_holds_the_files(folder):
+    "Pixels are those of the files, labels follow the sorted class names, statistics come from the training images."
+    d = load(f"folder:{folder}")
+    assert (d.classes, d.train.y.tolist(), d.test.y.tolist()) == (["cat", "dog"], [0, 0, 0, 1, 1, 1], [0, 0, 1, 1])
+    assert (d.train.x[4].permute(1, 2, 0).numpy() == np.asarray(Image.open(folder / "train/dog/1.png"))).all()
+    x = d.train.x.double() / 255
+    assert d.mean == pytest.approx(x.mean((0, 2, 3)).tolist()) and d.std == pytest.approx(x.std((0, 2, 3), correction=0).tolist())
+
+def change(root, case):
+    if case == "empty": [f.unlink() for f in (root / "train/cat").iterdir()]
+    if case == "no test": [f.unlink() for f in (root / "test").rglob("*.png")]; [c.rmdir() for c in (root / "test").iterdir()]; (root / "test").rmdir()
+    if case == "train only": image(root / "train/fox/0.png")
+    if case == "test only": image(root / "test/fox/0.png")
+    if case == "one class": [f.unlink() for f in root.rglob("dog/*")]; [c.rmdir() for c in root.glob("*/dog")]
+    if case == "size": image(root / "train/dog/1.png", size=(8, 9))
+    if case == "gray": image(root / "train/dog/1.png", mode="L")
+    if case == "test size": [image(f, size=(9, 9)) for f in (root / "test").rglob("*.png")]
+    if case == "corrupt": (root / "test/cat/1.png").write_bytes(b"not an image")
+    if case == "cut off": (root / "test/cat/1.png").write_bytes((root / "test/cat/1.png").read_bytes()[:90])
+
+@pytest.mark.parametrize("case, error, says", [
+    ("empty", ValueError, "no images in .*train/cat"), ("no test", FileNotFoundError, "no folder .*test"),
+    ("train only", ValueError, "fox"), ("test only", ValueError, "fox"), ("one class", ValueError, "1 class.*at least two"),
+    ("size", ValueError, r"dog/1.png has shape \(3, 9, 8\).*\(3, 8, 8\)"), ("gray", ValueError, r"dog/1.png has shape \(1, 8, 8\)"),
+    ("test size", ValueError, "one size"), ("corrupt", ValueError, "cat/1.png is not a readable image"), ("cut off", ValueError, "cat/1.png is not a readable image")])
+def test_broken_folder_is_named(folder, case, error, says):
+    "Each fault is one error that names the folder or file; after repair nothing of it is left in the cache."
+    whole = digest(load(f"folder:{folder}"))
+    kept = {f: f.read_bytes() for f in folder.rglob("*.png")}
+    change(folder, case)
+    with pytest.raises(error, match=says): load(f"folder:{folder}")
+    for f in set(folder.rglob("*.png")) - set(kept): f.unlink(); f.parent.rmdir()
+    for f, b in kept.items(): f.parent.mkdir(parents=True, exist_ok=True); f.write_bytes(b)
+    assert digest(load(f"folder:{folder}")) == whole
+
+def test_missing_folder(tmp_path):
+    "A path that is not there is named, with the layout that was expected."
+    with pytest.raises(FileNotFoundError, match="nowhere.*<class>/<image>"): load(f"folder:{tmp_path}/nowhere")
+
+def test_gray_folder_has_one_channel(folder):
+    "A folder of grayscale images only stays grayscale."
+    for f in folder.rglob("*.png"): image(f, mode="L")
+    assert load(f"folder:{folder}").in_channels == 1
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b"", lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], lambda b: b"PK" + b])
+def test_damaged_cache_is_set_aside(folder, tmp_path, capsys, damage):
+    "A truncated, empty, bit-flipped or foreign cache file is noticed, kept under another name, and decoded again."
+    whole = digest(load(f"folder:{folder}"))
+    cached, = (tmp_path / "cache").glob("*.npz")
+    good = cached.read_bytes()
+    cached.write_bytes(damage(good))
+    assert digest(load(f"folder:{folder}")) == whole
+    assert "damaged" in capsys.readouterr().out
+    assert cached.with_name(cached.name + ".damaged").read_bytes() == damage(good) and digest(load(f"folder:{folder}")) == whole
+
+def test_cache_is_used_and_follows_the_files(folder, monkeypatch):
+    "A second load decodes nothing; a changed image is decoded anew."
+    before = digest(load(f"folder:{folder}"))
+    with monkeypatch.context() as m:
+        m.setattr("nc_robust.data._decode", lambda files: pytest.fail("decoded again"))
+        assert digest(load(f"folder:{folder}")) == before
+    image(folder / "train/cat/0.png", seed=5000)
+    assert digest(load(f"folder:{folder}")) != before
+
+def test_balanced_subset():
+    "The first images of every class in their order; too few is an error that names the class, or all there are with `at_most`."
+    x, y = np.arange(9), np.array([0, 1, 0, 1, 2, 0, 2, 1, 0])
+    assert [t.tolist() for t in balanced(x, y, 2)] == [[0, 1, 2, 3, 4, 6], [0, 1, 0, 1, 2, 2]]
+    with pytest.raises(ValueError, match="class 2 has only 2"): balanced(x, y, 3)
+    assert np.bincount(balanced(x, y, 3, at_most=True)[1]).tolist() == [3, 3, 2]
+    assert load("digits", 12).train.y.bincount().tolist() == [12] * 10
+
+def test_digits100_shares_no_stroke():
+    "No half of a test image is a half of a training image; a class is the pair of digits its halves come from."
+    d, one = load("digits100"), load("digits")
+    halves = lambda x: {h.numpy().tobytes() for image in x for h in (image[..., :8], image[..., 8:])}
+    assert len(halves(d.train.x) & halves(d.test.x)) == 0
+    digit = {x.numpy().tobytes(): int(y) for s in (one.train, one.test) for x, y in zip(s.x, s.y)}
+    for x, y in zip(d.test.x, d.test.y): assert digit[x[..., :8].numpy().tobytes()] * 10 + digit[x[..., 8:].numpy().tobytes()] == y
+    assert len(set(d.train.y.bincount().tolist())) == 1 and d.num_classes == 100
+    assert len({x.numpy().tobytes() for x in d.train.x}) == len(d.train.x), "two training images are the same pair"
+
+def test_batches_follow_seed_and_epoch():
+    "Every index once, the last batch short; the order is a function of (seed, epoch) and of nothing drawn before."
+    order = lambda *a: torch.cat(batches(70, 32, "cpu", *a)).tolist()
+    first = order(1, 0)
+    torch.rand(7); torch.manual_seed(99)
+    assert order(1, 0) == first
+    assert sorted(first) == list(range(70)) and [len(b) for b in batches(70, 32, seed=1)] == [32, 32, 6]
+    assert len({tuple(order(s, e)) for s in (1, 2) for e in (0, 1, 2)}) == 6
+    assert order(None) == list(range(70))
+
+def test_pixels_and_statistics():
+    "0 and 255 become exactly 0 and 1; the histogram statistics are those of the pixels."
+    x = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert pixels(x).min() == 0 and pixels(x).max() == 1
+    mean, std = statistics(torch.cat([x, x // 2], 1))
+    p = torch.cat([x, x // 2], 1).double() / 255
+    assert mean == pytest.approx(p.mean((0, 2, 3)).tolist()) and std == pytest.approx(p.std((0, 2, 3), correction=0).tolist())
+
+def test_unknown_dataset():
+    "The message lists what there is."
+    with pytest.raises(ValueError, match="folder.*digits100"): load("mnist")

@@ -1,0 +1,111 @@
+"Wrong input is one clear `ValueError` before any work: what is accepted is usable, what is not is named."
+import math
+import pytest, torch
+from hypothesis import given, settings, strategies as st
+from nc_robust.attacks import gaussian, pgd
+from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
+from nc_robust.metrics import neural_collapse
+from nc_robust.runs import plan
+
+junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats(), st.text(max_size=5), st.binary(max_size=3),
+                 st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1), st.sampled_from(["1", "0.1", "nan", -0.1, 10**18]))
+WHOLE = ("epochs", "batch_size", "width", "measure_every", "steps", "seed", "per_class")
+NUMBERS = ("eps", "step_size", "lr", "momentum", "weight_decay", "beta")
+NAMES = ("regime", "arch", "dataset", "norm", "precision")
+
+@given(name=st.sampled_from(WHOLE + NUMBERS + NAMES), value=junk)
+@settings(max_examples=300, deadline=None)
+def test_config(name, value):
+    "Any value of any type is refused with the field's name, or leaves a whole, finite, non-negative field and a folder name."
+    try: c = Config(**{name: value})
+    except ValueError as e: assert name in str(e); return
+    kept = getattr(c, name)
+    if name in WHOLE: assert kept is None and name == "per_class" or type(kept) is int and kept >= 0
+    elif name in NUMBERS: assert type(kept) in (int, float) and 0 <= kept < math.inf
+    else: assert isinstance(kept, str)
+    assert run_name(c)
+
+@given(name=st.sampled_from(("regime", "arch", "scale", "norm") + WHOLE + NUMBERS[1:]), value=junk)
+@settings(max_examples=200, deadline=None)
+def test_configure(name, value):
+    "The same through `configure`, where None (and for the scale anything empty) means the default."
+    given = dict(regime="at", arch="vgg11", scale="smoke") | {name: value}
+    try: c = configure(**given)
+    except ValueError as e: assert name in str(e); return
+    assert value is None or not value or getattr(c, name, value) == value or name == "norm"
+
+@pytest.mark.parametrize("field, value, says", [
+    ("regime", "madry", "st, at, trades, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"), ("norm", "l1", "linf, l2"), ("dataset", "mnist", "digits100, cifar10"),
+    ("scale", "tiny", "smoke, quick, paper"), ("precision", "fp16", "fp32, bf16")])
+def test_unknown_names_list_the_known(field, value, says):
+    "A message about a name holds the value given and everything that is allowed."
+    with pytest.raises(ValueError, match=says) as e: configure(**dict(regime="st", arch="vgg11", scale="smoke") | {field: value})
+    assert repr(value) in str(e.value) and field in str(e.value)
+
+@pytest.mark.parametrize("given", [
+    dict(eps=-0.1), dict(eps=math.nan), dict(eps=math.inf), dict(eps="0.1"), dict(steps=1.0), dict(steps=True), dict(milestones=(0.5, 1.5)), dict(milestones=(math.nan,)),
+    dict(milestones=5), dict(milestones=("a",)), dict(eps=10**400), dict(beta=10**400), dict(seed=2**70), dict(dataset=5), dict(epoch=5), dict(classes="100"), dict(eps=True)], ids=str)
+def test_configure_refuses(given):
+    "Values of the wrong type, sign, size or name."
+    with pytest.raises(ValueError): configure("st", "vgg11", "smoke", **given)
+
+class Counted(torch.nn.Module):
+    calls = 0
+    def __init__(self): super().__init__(); self.linear = torch.nn.Linear(16, 3)
+    def forward(self, x): self.calls += 1; return self.linear(x.flatten(1))
+
+X, Y = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+
+@given(name=st.sampled_from(["eps", "step_size", "steps", "restarts", "norm", "objective", "start", "bn", "gradient"]), value=junk)
+@settings(max_examples=200, deadline=None)
+def test_pgd_arguments(name, value):
+    "A wrong argument of the attack is refused by name before the model is asked once; what is accepted gives images in the box."
+    if name in ("steps", "restarts") and isinstance(value, int) and value > 5: value = 5
+    m = Counted()
+    try: x = pgd(m, X, Y, **dict(eps=0.1, step_size=0.1, steps=1) | {name: value})
+    except ValueError as e: assert name in str(e) and m.calls == 0; return
+    assert 0 <= x.min() and x.max() <= 1
+
+@pytest.mark.parametrize("case, x, y, more", [(n, *v) for n, v in dict(
+    bytes=((255 * X).byte(), Y, {}), over_one=(255 * X, Y, {}), negative=(X - 0.5, Y, {}), nan=(X / 0 * 0, Y, {}), array=(X.numpy(), Y, {}), empty=(X[:0], Y[:0], {}),
+    flat=(X[0, 0, 0], Y, {}), few_labels=(X, Y[:3], {}), float_labels=(X, Y.float(), {}), label_column=(X, Y[:, None], {}), labels_from_one=(X, Y + 1, {}),
+    negative_label=(X, Y - 1, {}), no_labels=(X, None, {}), label_list=(X, Y.tolist(), {}), true_eps=(X, Y, dict(eps=True)), huge_whole_eps=(X, Y, dict(eps=10**400)),
+    huge_l2_eps=(X, Y, dict(eps=1e300, norm="l2")), huge_l2_step=(X, Y, dict(step_size=1e300, norm="l2")), targeted_kl=(X, Y, dict(objective="kl", targeted=True))).items()], ids=lambda v: v if isinstance(v, str) else "")
+def test_pgd_refuses(case, x, y, more):
+    "Images that are no pixels, labels that are none, numbers out of range."
+    with pytest.raises(ValueError): pgd(Counted(), x, y, **dict(eps=0.1, step_size=0.1, steps=1) | more)
+
+def test_gaussian_refuses():
+    "The noise takes the same pixels and radii as the attack."
+    for x, eps in ((255 * X, 0.1), (X, -1.0), (X, math.nan)):
+        with pytest.raises(ValueError): gaussian(x, eps)
+
+@given(h=st.one_of(junk, st.just(torch.rand(6, 4))), y=st.one_of(junk, st.just(torch.tensor([0, 1, 2, 0, 1, 2]))), C=st.one_of(st.none(), st.integers(-2, 5)))
+@settings(max_examples=100, deadline=None)
+def test_neural_collapse_arguments(h, y, C):
+    "With a given number of classes, only a float matrix with its labels gives numbers."
+    C = 3 if C is None else C
+    try: r = neural_collapse(h, y, num_classes=C)
+    except ValueError: return
+    assert torch.is_tensor(h) and torch.is_tensor(y) and C >= 3 and math.isfinite(r["nc1"])
+
+def test_parameters_of_a_notebook():
+    "A name injected that the notebook does not know, and a value that is not allowed, list what is; None passes where it is listed."
+    cell = "# Parameters\nregim = 'at'\n"
+    with pytest.raises(ValueError, match="'regim'.*regime, seeds"): parameters(dict(regime="st", seeds=1, In=["", cell]), regime=REGIMES, seeds=None)
+    with pytest.raises(ValueError, match="'madry'.*trades_frozen_bn"): parameters(dict(regime="madry", In=[]), regime=REGIMES)
+    assert parameters(dict(regime=None, seeds=[1], In=["x = 1", "# Parameters\nregime = None"]), regime=(None, *REGIMES), seeds=None) == dict(regime=None, seeds=[1])
+
+@given(value=junk)
+@settings(max_examples=100, deadline=None)
+def test_parameters_fuzz(value):
+    "Only what is allowed comes through."
+    try: assert parameters(dict(arch=value), arch=ARCHS)["arch"] in ARCHS
+    except ValueError as e: assert "preact_resnet18" in str(e)
+
+def test_lists_in_parameters():
+    "A list, one value or text with commas; a wrong item anywhere in it is refused before anything is planned."
+    assert listed("1, 2", int) == listed([1, 2], int) == [1, 2] and listed(3, int) == [3]
+    assert [(r.c.arch, r.c.seed) for r in plan("st", "vgg11,preact_resnet18", "1,2")] == [("vgg11", 1), ("vgg11", 2), ("preact_resnet18", 1), ("preact_resnet18", 2)]
+    for bad in (("st,madry", "vgg11", 1), ("st", "vgg11,vgg12", 1), ("st", "vgg11", "1,x"), ("", "vgg11", 1), ("st", "vgg11", -1)):
+        with pytest.raises(ValueError): plan(*bad)
