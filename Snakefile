@@ -15,7 +15,7 @@ MARK = str(runs.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."
-    given = asdict(RUNS[wildcards.run].c) | dict(scale="smoke", quiet=True)
+    given = asdict(RUNS[wildcards.run].c) | dict(scale="paper", quiet=True)
     return " ".join(f"'{k}={v if isinstance(v, str) else json.dumps(v)}'" for k, v in given.items() if v is not None)
 
 rule claims:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', 'DEFAULT_DATA', 'RADIUS', 'choice',
-           'norm_name', 'Config', 'identity', 'run_name', 'generator', 'default_scale', 'default_precision',
+           'number', 'norm_name', 'Config', 'identity', 'run_name', 'generator', 'default_scale', 'default_precision',
            'configure', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
@@ -36,12 +36,22 @@ def choice(
     return value
 
 # %% ../nbs/00_config.ipynb #64a2f548
+def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool = False):
+    "`value` if it is a finite number in [`low`, `high`] (and whole, if asked); a `ValueError` that names it otherwise."
+    try: good = not isinstance(value, bool) and isinstance(value, int if whole else (int, float)) and math.isfinite(value) and low <= value <= high
+    except OverflowError: good = False
+    if not good:
+        most = "" if high == math.inf else f"; at most {high:g}"
+        raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}")
+    return value
+
+# %% ../nbs/00_config.ipynb #ebd68d62
 def norm_name(norm) -> str:
     "`linf` or `l2` from the usual spellings: `linf`, `Linf`, `inf`, `float('inf')`, `l2`, `L2`, `2`."
     key = str(norm).lower().replace("_", "").removeprefix("l")
     return choice("norm", {"inf": "linf", "2": "l2", "2.0": "l2"}.get(key, norm), NORMS)
 
-# %% ../nbs/00_config.ipynb #ebd68d62
+# %% ../nbs/00_config.ipynb #be413068
 @dataclass(frozen=True)
 class Config:
     "Everything that determines a run. Two equal configurations are the same run."
@@ -67,25 +77,22 @@ class Config:
 
     def __post_init__(self): _check(self)
 
-# %% ../nbs/00_config.ipynb #a6d0241d
+# %% ../nbs/00_config.ipynb #7f088e76
 def _check(c: Config):
     for name, allowed in dict(regime=REGIMES, arch=ARCHS, precision=PRECISIONS).items():
         choice(name, getattr(c, name), allowed)
     object.__setattr__(c, "norm", norm_name(c.norm))
     if not str(c.dataset).startswith("folder:"): choice("dataset (or folder:<path>)", c.dataset, DATASETS)
-    for name in ("epochs", "batch_size", "width", "measure_every", "steps", "seed", "per_class"):
-        v, low = getattr(c, name), 0 if name in ("steps", "seed") else 1
-        if v is None and name == "per_class": continue
-        if isinstance(v, bool) or not isinstance(v, int) or v < low:
-            raise ValueError(f"{name} must be a whole number >= {low}, got {v!r}")
-    for name in ("eps", "step_size", "lr", "momentum", "weight_decay", "beta"):
-        v = getattr(c, name)
-        if isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v) or v < 0:
-            raise ValueError(f"{name} must be a finite number >= 0, got {v!r}")
-    if not all(0 < m <= 1 for m in c.milestones):
+    for name in ("epochs", "batch_size", "width", "measure_every", "steps", "seed"):
+        number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True)
+    if c.per_class is not None: number("per_class", c.per_class, low=1, whole=True)
+    for name in ("eps", "step_size"): number(name, getattr(c, name), high=1e6)
+    for name in ("lr", "momentum", "weight_decay", "beta"): number(name, getattr(c, name))
+    if not isinstance(c.milestones, (tuple, list)) or any(number("a milestone", m, high=1) == 0 for m in c.milestones):
         raise ValueError(f"milestones are fractions of training in (0, 1], got {c.milestones!r}")
+    object.__setattr__(c, "milestones", tuple(c.milestones))
 
-# %% ../nbs/00_config.ipynb #7f088e76
+# %% ../nbs/00_config.ipynb #c27b42a9
 def identity(c: Config) -> dict:
     "The configuration as plain values, independent of where the data lies."
     d = asdict(c) | {"milestones": list(c.milestones)}
@@ -98,13 +105,13 @@ def run_name(c: Config) -> str:
     digest = hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:8]
     return f"{c.regime}-{c.arch}-{d['dataset'].replace(':', '_')}-{c.norm}-s{c.seed}-{digest}"
 
-# %% ../nbs/00_config.ipynb #c27b42a9
+# %% ../nbs/00_config.ipynb #4c5bdc70
 def generator(device, seed: int, *purpose) -> torch.Generator:
     "A random generator on `device`, determined by `seed` and the `purpose` it serves."
     key = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
-# %% ../nbs/00_config.ipynb #4c5bdc70
+# %% ../nbs/00_config.ipynb #c2c9abae
 _SMALL = dict(batch_size=10, lr=0.05, milestones=(0.7, 0.9), precision="fp32")   # bf16 gains nothing on 8x8 images
 SETTINGS = {
     "smoke": {**_SMALL, "batch_size": 32, "epochs": 2, "per_class": 12, "width": 8, "measure_every": 1},
@@ -117,7 +124,7 @@ RADIUS = {  # (eps, step_size) by kind of data and norm: the paper's on 32x32 co
     ("digits", "linf"): (0.175, 0.04375), ("digits", "l2"): (0.9, 0.12),
 }
 
-# %% ../nbs/00_config.ipynb #3ba6bb76
+# %% ../nbs/00_config.ipynb #f5597419
 def default_scale() -> str:
     "`$NC_ROBUST_SCALE`; else `smoke` inside `nbdev_test`, `paper` where there is a GPU, `quick` where there is none."
     if given := os.environ.get("NC_ROBUST_SCALE"): return choice("NC_ROBUST_SCALE", given, SCALES)
@@ -130,7 +137,7 @@ def default_precision() -> str:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
 
-# %% ../nbs/00_config.ipynb #bdd90bd5
+# %% ../nbs/00_config.ipynb #f613671d
 def configure(
     regime: str, arch: str,
     scale: str = None,      # one of `SCALES`; None: `default_scale()`
@@ -141,17 +148,18 @@ def configure(
 ) -> Config:
     "A complete `Config` from a scale and whatever the user wants different."
     scale = choice("scale", scale or default_scale(), SCALES)
+    choice("classes", classes, (10, 100))
+    for name in given: choice("setting", name, [f.name for f in fields(Config)])
     dataset = dataset or DEFAULT_DATA[scale][classes == 100]
     given = {k: v for k, v in given.items() if v is not None}
     choices = {k: v.get(arch, 64) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items()}
     if dataset == "digits100" and scale != "paper": choices |= dict(per_class=2 if scale == "smoke" else 3, epochs=min(choices["epochs"], 40))
-    eps, step = RADIUS["digits" if dataset.startswith("digits") else "images", norm_name(norm)]
-    radius = given.pop("eps", eps)
-    if not isinstance(radius, (int, float)): raise ValueError(f"eps must be a number, got {radius!r}")
+    eps, step = RADIUS["digits" if str(dataset).startswith("digits") else "images", norm_name(norm)]
+    radius = number("eps", given.pop("eps", eps), high=1e6)
     base = dict(eps=float(radius), step_size=step * radius / eps, precision=default_precision())
     return Config(**{**base, **choices, **given, "regime": regime, "arch": arch, "dataset": dataset, "norm": norm})
 
-# %% ../nbs/00_config.ipynb #f613671d
+# %% ../nbs/00_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:
     "The names that a cell assigns."
     return {t.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
@@ -168,7 +176,7 @@ def parameters(
         if values is not None: choice(name, namespace[name], values)
     return {name: namespace[name] for name in allowed}
 
-# %% ../nbs/00_config.ipynb #6ca52c96
+# %% ../nbs/00_config.ipynb #7df82ad2
 def listed(value, kind=str) -> list:
     "A list from a list, one value, or comma-separated text; each item converted by `kind`."
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]

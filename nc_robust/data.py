@@ -94,7 +94,7 @@ def _layout(root: Path):
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise FileNotFoundError(f"no folder {root / split}; expected {root}/{{train,test}}/<class>/<image>")
-    names = {s: sorted(p.name for p in (root / s).iterdir() if p.is_dir()) for s in ("train", "test")}
+    names = {s: sorted(p.name for p in (root / s).iterdir() if p.is_dir() and not p.name.startswith(".")) for s in ("train", "test")}
     if odd := set(names["train"]) ^ set(names["test"]):
         raise ValueError(f"classes in only one of train and test under {root}: {', '.join(sorted(odd))}")
     if len(names["train"]) < 2: raise ValueError(f"{root} has {len(names['train'])} class(es); at least two are needed")

@@ -148,7 +148,7 @@ def nc1_spectrum(spread: Spread):
 def summary(spread: Spread, weight=None) -> dict:
     "The dictionary of `neural_collapse` from a finished second pass."
     x = spread.simplex
-    share = {k: math.nan if v is None else (v / spread.n).item() for k, v in spread.counts.items()}
+    share = {k: math.nan if v is None else (v.double() / spread.n).item() for k, v in spread.counts.items()}
     W = None if weight is None else weight[x.present]
     return dict(
         nc1=nc1_spectrum(spread).sum().item() if x.rank else math.nan,
@@ -168,9 +168,10 @@ def neural_collapse(
     "All metrics of appendix B of the paper on one set of representations; accumulated in float64. Raises `ValueError` on bad input."
     if num_classes is None:
         given = weight if weight is not None else reference
-        num_classes = len(given) if given is not None else int(y.max()) + 1
+        num_classes = len(given) if given is not None else int(y.max()) + 1 if torch.is_tensor(y) and y.numel() else 2
     h, y = _checked(h, y, num_classes)
     _check_shapes(h, num_classes, weight=weight, reference=reference)
+    if bias is not None and tuple(bias.shape) != (num_classes,): raise ValueError(f"bias must have shape (C,) = ({num_classes},), got {tuple(bias.shape)}")
     decide = (lambda p: None) if weight is None else lambda p: (p.double() @ weight.double().T + (0 if bias is None else bias.double())).argmax(1)
     m = Means(num_classes)
     for piece in _pieces(h, y): m.add(*piece)

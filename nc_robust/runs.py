@@ -74,7 +74,8 @@ def load_state(path: Path, device="cpu") -> dict:
     head, _, body = path.read_bytes().partition(b"\n")
     if not head.startswith(MAGIC): raise ValueError(f"{path} is not a checkpoint of nc_robust")
     if head[len(MAGIC):] != hashlib.sha256(body).hexdigest().encode(): raise ValueError(f"{path} is damaged (checksum differs)")
-    return torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    try: return torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    except Exception as e: raise ValueError(f"{path} holds something that is not plain tensors and values; nothing of it was executed") from e
 
 # %% ../nbs/07_runs.ipynb #a40c9ac1
 class Stopped(RuntimeError): "A run ended before its last epoch; its state is saved, and the same call continues it."
@@ -123,6 +124,7 @@ class Run:
         except ValueError as e:
             aside = self.state_file.with_name("state.damaged.pt")
             self.state_file.replace(aside); print(f"{e}; set aside as {aside.name}, starting again"); return None
+        if not isinstance(state, dict) or not {"config", "epoch", "records"} <= state.keys(): raise ValueError(f"{self.state_file} is not the state of a run; move it away")
         if state["config"] != identity(self.c): raise ValueError(f"{self.state_file} belongs to another configuration; move it away")
         return state
 
@@ -201,7 +203,7 @@ def read_table(path: Path) -> pd.DataFrame:
     "A table with `#` lines at its head; the checksum in the first must hold."
     first, _, rest = Path(path).read_text().partition("\n")
     if first != f"# sha256: {hashlib.sha256(rest.encode()).hexdigest()}": raise ValueError(f"{path} is damaged (checksum differs)")
-    return pd.read_csv(io.StringIO(rest), comment="#", float_precision="round_trip")
+    return pd.read_csv(io.StringIO(rest), comment="#")
 
 # %% ../nbs/07_runs.ipynb #28a4ceb4
 def read_head(run: Run) -> dict:
@@ -319,11 +321,14 @@ def seconds_per_epoch(run: Run) -> float:
 # %% ../nbs/07_runs.ipynb #9ff19d85
 def main(arguments: list = None):
     "Command line: `key=value` for each argument of `configure`, and `data_root`; trains or resumes the run and prints its folder."
-    given = dict(a.split("=", 1) for a in (sys.argv[1:] if arguments is None else arguments))
-    given = {k: _value(v) for k, v in given.items()}
-    root, quiet = given.pop("data_root", None), given.pop("quiet", False)
-    run = Run(configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given), root)
-    try: history(run, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
+    try:
+        words = sys.argv[1:] if arguments is None else arguments
+        for w in words:
+            if "=" not in w: raise ValueError(f"expected key=value, got {w!r}")
+        given = {k: _value(v) for k, v in (w.split("=", 1) for w in words)}
+        root, quiet = given.pop("data_root", None), given.pop("quiet", False)
+        run = Run(configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given), root)
+        history(run, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
     except (Stopped, Diverged, ValueError, OSError) as e: sys.exit(f"{type(e).__name__}: {e}")
     print(run.folder)
 
@@ -334,7 +339,7 @@ def _value(text):
 # %% ../nbs/07_runs.ipynb #30dce227
 def _train_apart(run: Run, bar, running: list):
     "Train `run` in a process of its own; every line it prints moves the bar on."
-    given = asdict(run.c) | dict(scale="smoke", quiet=True) | (dict(data_root=str(run.data_root)) if run.data_root else {})
+    given = asdict(run.c) | dict(scale="paper", quiet=True) | (dict(data_root=str(run.data_root)) if run.data_root else {})
     command = [sys.executable, "-c", "from nc_robust.runs import main; main()", *(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
         running.append(p)

@@ -25,7 +25,7 @@ def trained():
     "{arch: eval-mode network after 12 epochs of standard training on digits at width 8}, and their data."
     data, nets = load("digits"), {}
     for arch in ("preact_resnet18", "vgg11"):
-        c = configure("st", arch, "smoke", epochs=12, per_class=60)
+        c = configure("st", arch, "smoke", epochs=12, per_class=60, batch_size=32)
         some = load("digits", c.per_class)
         model, opt = start(c, some)
         for epoch in range(c.epochs): train_epoch(model, opt, some, c, epoch)
