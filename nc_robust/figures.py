@@ -11,7 +11,7 @@ import math, os
 from pathlib import Path
 import pandas as pd
 from . import plots, runs
-from .config import ARCHS, REGIMES, choice, identity, parameters
+from .config import ARCHS, REGIMES, choice, default_scale, identity, parameters
 
 # %% ../nbs/09_figures.ipynb #8c859749
 _BOTH, _TRADES, _STEPS = ("st", "at"), ("trades", "trades_frozen_bn"), (0.25, 0.5, 1.0)
@@ -52,6 +52,7 @@ def setup(name: str, namespace: dict) -> Figure:
     "The figure `name` with the parameters in a notebook's `globals()`; unknown names and values raise. Prints the plan."
     regime = {"regime": (*REGIMES, "all", None)} if "regime" in namespace else {}
     figure = Figure(name, **parameters(namespace, **regime, **dict.fromkeys(PARAMETERS)))
+    print(f"{name} at scale {namespace.get('scale') or default_scale()}")
     runs.announce(figure.runs)
     return figure
 
