@@ -29,10 +29,13 @@ class Evidence:
 
     def last(self, *key, **more): return self.series(*key, **more).iloc[-1]
 
-    def terminal(self, regime, view, metric):
+    def fitted(self, regime, level=FITTED):
+        "The first epoch of the terminal phase; `NotReached` if there is none."
         fit = self.series(regime, "clean" if regime == "st" else "perturbed", "accuracy")
-        if not (fit >= FITTED).any(): raise NotReached(f"training accuracy ends at {fit.iloc[-1]:.1%}")
-        return self.series(regime, view, metric)[(fit >= FITTED).idxmax()]
+        if not (fit >= level).any(): raise NotReached(f"training accuracy peaks at {fit.max():.1%}, below {level:.1%}")
+        return (fit >= level).idxmax()
+
+    def terminal(self, regime, view, metric): return self.series(regime, view, metric)[self.fitted(regime)]
 
     def layers(self, regime, view, metric, split="train"):
         t = self.t[(self.t.regime == regime) & (self.t["view"] == view) & (self.t.metric == metric) & (self.t.split == split)]
@@ -103,6 +106,7 @@ def _(e, r):
 
 @claim(8, "AT: neural collapse on clean and on perturbed data", (2, 5, 6, 9), AT)
 def _(e, r):
+    e.fitted(r, 0.9)
     fall = {(x, m): e.last(r, x, m) / e.series(r, x, m).iloc[0] for x in ("clean", "perturbed") for m in ("nc1", "equiangular", "nc3")}
     v = max(fall[x, "nc1"] for x in ("clean", "perturbed"))
     return v, v < 0.1 and max(fall.values()) < 1, "NC1 end / first epoch, larger of the two views < 0.1; equiangular and NC3 fall too"
@@ -114,11 +118,13 @@ def _(e, r):
 
 @claim(10, "AT: clean and perturbed simplex are one", (3, 10), AT)
 def _(e, r):
+    e.fitted(r, 0.9)
     v = max(e.last(r, "perturbed", m) for m in ("simplex_similarity", "angular_distance"))
     return v, v < 0.1 * e.right, f"larger of the two angles (rad) < a tenth of {e.right:.2f}"
 
 @claim(11, "AT: NC4 on perturbed data goes to 0: the nearest-centre classifier is robust", (2, 6), AT)
 def _(e, r):
+    e.fitted(r, 0.9)
     v = e.last(r, "perturbed", "nc4")
     return v, v < 0.02, "NC4 perturbed < 0.02"
 
