@@ -365,7 +365,8 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
     "The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing."
     parts, began = [], time.time()
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
-    if len(todo) > 1 and max_minutes is None and runs[0].device == "cpu" and cores() > 1 and small(runs[0].data): train_side_by_side(todo)
+    long = sum(r.c.epochs - r.epochs_done for r in todo) > 20            # starting a process costs more than a few epochs
+    if len(todo) > 1 and long and max_minutes is None and runs[0].device == "cpu" and cores() > 1 and small(runs[0].data): train_side_by_side(todo)
     for r in runs:
         left = None if max_minutes is None else max(0.0, max_minutes - (time.time() - began) / 60)
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
