@@ -24,7 +24,7 @@ ARCH_TITLES = {"preact_resnet18": "PreActResNet18", "vgg11": "VGG11"}
 REGIME_TITLES = {"st": "ST", "at": "AT", "trades": "TRADES", "trades_frozen_bn": "TRADES, frozen batch norm"}
 STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
          "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.2, "lines.markersize": 3, "pdf.fonttype": 42,
-         "figure.dpi": 110, "savefig.dpi": 200, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
+         "figure.dpi": 110, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
 PAGE, COLUMN = 5.5, 3.3     # inches: text width of the paper's format, one column of two
 
 # %% ../nbs/08_plots.ipynb #5e03f66b
@@ -33,7 +33,7 @@ METRICS = {  # metric: (axis label, log axis)
     "equinorm": ("NC2 equinorm", True), "equiangular": ("NC2 equiangular", True), "equinorm_cv": ("NC2 equinorm (cv)", True),
     "nc3": ("NC3", True), "nc3_frobenius": ("NC3 (Frobenius)", True), "nc4": ("NC4", False),
     "ncc_accuracy": ("NCC accuracy", False), "ncc_match": ("NCC-network match", False),
-    "simplex_similarity": ("simplex similarity (rad)", False), "angular_distance": ("angular distance,\nnot centred (rad)", False),
+    "simplex_similarity": ("similarity (rad)", False), "angular_distance": ("not centred (rad)", False),
 }
 FIG2 = ("accuracy", "loss", "nc1", "equinorm", "equiangular", "nc3", "nc4")
 
@@ -84,7 +84,7 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
     def draw(ax, row, column):
         for v in row[2]: curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1])
         if marks and row[1] in marks: level(ax, *marks[row[1]])
-    return grid(rows, columns_of(t, "arch"), "epoch", draw, width)
+    return grid(rows, columns_of(t, "arch"), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
 def level(ax, y, text):
     "A thin horizontal line with its meaning written on it."
@@ -131,8 +131,8 @@ def simplex_panel(ax, points, means, title=""):
     for (colour, marker), p, m in zip(CLASSES, np.asarray(points), np.asarray(means)):
         ax.plot(*np.stack([np.zeros(3), m]).T, color=colour, lw=2)
         ax.scatter(*p.T, s=5, color=colour, marker=marker, alpha=0.5, lw=0)
-    ax.set(title=title, xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticks=[], yticks=[], zticks=[], box_aspect=(1, 1, 1))
-    ax.set_axis_off(); ax.view_init(18, 35)
+    ax.set(title=title, xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8), xticks=[], yticks=[], zticks=[], xlabel="")
+    ax.set_box_aspect((1, 1, 1), zoom=1.5); ax.set_axis_off(); ax.view_init(18, 35)
 
 def simplices(panels: dict, width=PAGE + 1.5):
     "A row of 3-D panels; `panels`: {title: (points, means)}."
@@ -164,7 +164,7 @@ def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> li
     folder.mkdir(parents=True, exist_ok=True)
     files, text = [folder / f"{name}.{e}" for e in ("png", "pdf", "csv")], json.dumps(provenance, sort_keys=True)
     if fig is not None:
-        fig.savefig(files[0], metadata={"Title": name, "Description": text, "Software": None})
+        fig.savefig(files[0], dpi=200, metadata={"Title": name, "Description": text, "Software": None})
         fig.savefig(files[1], metadata={"Title": name, "Subject": text, "CreationDate": None})
     part = files[2].with_suffix(".part")
     part.write_text("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items()) + t.to_csv(index=False))
