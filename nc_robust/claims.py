@@ -136,11 +136,13 @@ def _(e, r):
 
 @claim(13, "TRADES: NC1 about ten times that of AT", (4, 5, 8, 9), TRADES)
 def _(e, r):
+    e.fitted(r, 0.9)
     v = e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1")
     return v, 3 < v, "clean NC1 TRADES / AT > 3"
 
 @claim(14, "TRADES: no ETF, even far into the terminal phase", (4, 5, 8, 9), TRADES)
 def _(e, r):
+    e.fitted(r, 0.9)
     v = e.last(r, "clean", "equiangular")
     return v, v > 0.1, f"equiangular, clean > 0.1 ({'it ended at ' + format(e.last('at', 'clean', 'equiangular'), '.2f') + ' under AT'})"
 
