@@ -1,4 +1,4 @@
-# make figure            fig 2, regime at, on the embedded digits (about 4 minutes on 2 cores, after set-up)
+# make figure            fig 2, regime at, on the embedded digits (under 5 minutes on 2 cores, after set-up)
 # make figure FIG=fig4 ARGS='-p norm l2'
 # make test              everything CI runs
 PYTHON ?= python3
@@ -6,7 +6,8 @@ VENV   ?= .venv
 FIG    ?= fig2
 ARGS   ?= $(if $(filter fig2,$(FIG)),-p regime at)
 BIN    := $(VENV)/bin
-NAME   := $(FIG)$(subst $() ,_,$(filter-out -p,$(ARGS)))
+EMPTY  :=
+NAME   := $(FIG)$(if $(strip $(ARGS)),_$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(ARGS)))))
 
 .PHONY: env figure figures claims bench test drift lab
 env: $(VENV)/.ready
