@@ -40,4 +40,4 @@ claims: env
 
 bench: env
 	@mkdir -p out
-	$(BIN)/papermill nbs/11_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar
+	$(BIN)/papermill nbs/12_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar

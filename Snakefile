@@ -4,14 +4,14 @@
 #   snakemake -j2 --config scale=quick figures=fig2,fig4    some
 import json
 from dataclasses import asdict
-from nc_robust import figures, runs
+from nc_robust import figures, files
 from nc_robust.config import default_scale, listed
 
 SCALE = config.get("scale") or default_scale()
-OUT = figures.out_folder()
+OUT = files.out_folder()
 PLANS = {f: figures.Figure(f, scale=SCALE) for f in listed(config.get("figures", list(figures.FIGURES)))}
 RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs}
-MARK = str(runs.runs_root() / "{run}" / "finished")
+MARK = str(files.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."

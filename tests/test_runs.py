@@ -1,13 +1,15 @@
 "Runs survive being killed, stopped, damaged and run twice, and their numbers do not change by it."
 import errno, hashlib, io, json, os, random, shutil, signal, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 import pytest, torch
 import nc_robust.runs as runs
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
+from nc_robust.files import seal
 from nc_robust.models import build
-from nc_robust.runs import MAGIC, Run, history, main, save_state
+from nc_robust.runs import CHECKPOINT, Run, history, main, save_state
 from nc_robust.train import Diverged
 
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
@@ -115,17 +117,39 @@ def test_damaged_checkpoint(done, damage, capsys):
     run.state_file.write_bytes(bad)
     history(run, progress=False)
     assert run.csv.read_bytes() == table and run.state()["epoch"] == 2
-    assert "state.damaged.pt" in capsys.readouterr().out and (run.folder / "state.damaged.pt").read_bytes() == bad
+    assert "state.pt.damaged" in capsys.readouterr().out and (run.folder / "state.pt.damaged").read_bytes() == bad
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
 def test_damaged_table(done, damage, capsys, monkeypatch):
-    "A damaged or missing history.csv is made again from the checkpoint without training, and this is said."
+    "A damaged history.csv is set aside under a name that is printed; it, or a missing one, is made again from the checkpoint without training."
     run, table = done
     monkeypatch.setattr(runs, "train_run", lambda *a: pytest.fail("trained again"))
     if damage == "missing": run.csv.unlink()
-    else: run.csv.write_bytes(DAMAGE[damage](table))
+    else: run.csv.write_bytes(bad := DAMAGE[damage](table))
     assert len(history(run)) > 100 and run.csv.read_bytes() == table
-    assert "made again" in capsys.readouterr().out
+    if damage != "missing": assert "made again" in capsys.readouterr().out and (run.folder / "history.csv.damaged").read_bytes() == bad
+
+def test_kill_between_table_and_state(done):
+    "The table is written first, so a finished state never stands beside an older table."
+    run, table = done
+    state, written = run.state(), []
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(runs, "write_bytes", lambda path, content: written.append(path.name))
+        runs.save(run, state)
+    assert written == ["history.csv", "state.pt"]
+
+def test_two_damages_keep_both_files(done):
+    "A second damaged checkpoint does not overwrite the first one that was set aside."
+    run, _ = done
+    for content in (b"first", b"second"): run.state_file.write_bytes(content); run.state()
+    assert [(run.folder / f"state.pt.damaged{n}").read_bytes() for n in ("", "-2")] == [b"first", b"second"]
+
+def test_extra_is_measured_once_by_two_at_a_time(done, monkeypatch):
+    "Two callers that want the same extra table: the second waits for the first and reads."
+    run, calls = done[0], []
+    monkeypatch.setitem(runs.EXTRAS, "layers", lambda *a: calls.append(time.sleep(0.3)) or [])
+    with ThreadPoolExecutor(2) as pool: list(pool.map(lambda _: runs.extra(Run(run.c), "layers"), range(2)))
+    assert len(calls) == 1
 
 class Bomb:
     def __init__(self, path): self.path = path
@@ -137,7 +161,7 @@ def test_pickle_bomb(done, tmp_path, dressed):
     run, table = done
     buffer = io.BytesIO(); torch.save(dict(config=Bomb(tmp_path / "exploded")), buffer)
     body = buffer.getvalue()
-    run.state_file.write_bytes((MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" if dressed else b"") + body)
+    run.state_file.write_bytes(seal(body, CHECKPOINT) if dressed else body)
     try: history(run, progress=False)
     finally: assert not (tmp_path / "exploded").exists()
     assert run.csv.read_bytes() == table
