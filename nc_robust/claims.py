@@ -212,7 +212,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
             if regime not in c.regimes: continue
             k = g[0].c
             e = Evidence(t[t.arch == arch], int(runs.read_head(g[0])["num_classes"]))
-            out.append(dict(claim=c.number, text=c.text, figure=figure.name, dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=len({r.c.seed for r in g}),
+            out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))), dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=len({r.c.seed for r in g}),
                             per_class=k.per_class or "all", width=k.width, epochs=k.epochs, **judge(c, e, regime)))
     return pd.DataFrame(out, columns=COLUMNS)
 
@@ -233,7 +233,7 @@ def report(figure, t: pd.DataFrame):
     "Write `<figure>_<data>_claims.csv` beside the figure and return the verdicts as a short table to look at."
     found = rows(figure, t)
     data = identity(figure.runs[0].c)["dataset"].replace("folder:", "")
-    write_bytes(out_folder() / f"{figure.name}_{data}_claims.csv", found.to_csv(index=False).encode())
+    write_bytes(out_folder() / "_".join(filter(None, (figure.name, figure.tag, data, "claims.csv"))), found.to_csv(index=False).encode())
     shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]]
     return shown.style.hide(axis="index").format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
 

@@ -13,9 +13,9 @@ import torch, torch.nn.functional as F
 from .attacks import gaussian, pgd
 from .config import Config, generator
 from .data import Data, pixels
-from .metrics import Means, Simplex, Spread, angular_distance, class_means, equiangular, equinorm, neural_collapse, simplex_similarity, summary
+from .metrics import Means, Simplex, Spread, angular_distance, class_means, equiangular, equinorm, nc1_spectrum, neural_collapse, simplex_similarity, summary
 from .models import folded, mode, representations
-from .train import regime
+from .train import Diverged, regime
 
 # %% ../nbs/07_measure.ipynb #cb46b29a
 @dataclass
@@ -102,6 +102,8 @@ def _measure_split(model, data, c, epoch, split, views, crafted=None, points=0, 
     for name in views:
         v = make_view(name, model, x, y, c, C, crafted)
         logits, h = score(model, v.x)
+        if not (logits.isfinite().all() and h.isfinite().all()):
+            raise Diverged(f"the representations of {split} images ({name}) are not finite after epoch {epoch} ({c.regime}, {c.arch}, seed {c.seed}); try a smaller lr than {c.lr}")
         if reference is None: reference = picture["reference"] = class_means(h, y, C)
         out += rows(epoch, split, name, view_metrics(model, v, y, (logits, h), clean, reference))
         clean = logits if name == "clean" else clean
@@ -128,11 +130,13 @@ def layer_metrics(model, view: View, num_classes: int, references=None, pool: in
         spreads = {l: Spread(s, (references or simplices)[l]) for l, s in simplices.items()}
         for h, yi, decision in each():
             for l in h: spreads[l].add(h[l], yi, decision)
-    return {l: summary(s, model.linear.weight.detach() if l == "features" else None) for l, s in spreads.items()}, simplices
+    found = {l: summary(s, model.linear.weight.detach() if l == "features" else None) for l, s in spreads.items()}
+    found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
+    return found, simplices
 
 # %% ../nbs/07_measure.ipynb #2d991b3c
 def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
-    "Tidy records of all layers of a finished network, train and test, clean and under fresh PGD; centres from clean training data."
+    "Tidy records of all layers of a finished network, train and test, clean and under fresh PGD; centres from clean training data. `pool`: maps averaged down to so many pixels a side, and named so. NC1 of the last layer also by direction (`nc1_1` …)."
     out, references = [], None
     for split, s in (("train", data.train), ("test", data.test)):
         x = pixels(s.x)
@@ -140,7 +144,7 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
             v = make_view(name, model, x, s.y, c, data.num_classes)
             found, simplices = layer_metrics(model, v, data.num_classes, references, pool)
             references = references or simplices
-            for layer, values in found.items(): out += rows(c.epochs, split, name if pool is None else f"{name} pooled", values, layer)
+            for layer, values in found.items(): out += rows(c.epochs, split, name, values, layer if pool is None or layer == "features" else f"{layer} pooled")
     return out
 
 # %% ../nbs/07_measure.ipynb #358870eb

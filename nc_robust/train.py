@@ -113,7 +113,7 @@ def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = Fals
     return _mean_loss(torch.stack(losses), n, c, epoch), kept
 
 # %% ../nbs/06_train.ipynb #b2631c58
-class Diverged(RuntimeError): "The loss of a run became NaN or infinite."
+class Diverged(RuntimeError): "The loss or the representations of a run became NaN or infinite."
 
 def _mean_loss(losses, n, c, epoch):
     bad = (~losses.isfinite()).nonzero()

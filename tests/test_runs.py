@@ -3,7 +3,7 @@ import errno, hashlib, io, json, os, random, shutil, signal, subprocess, sys, ti
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-import pytest, torch
+import pandas as pd, pytest, torch
 import nc_robust.runs as runs
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
@@ -95,6 +95,50 @@ def test_signals_save_and_say_how_to_go_on(whole, number):
     assert 1 <= run.epochs_done < 8
     history(run, progress=False, on_epoch=epochs.append)
     assert epochs[0] > 1 and run.csv.read_bytes() == whole[0]
+
+def test_notebook_interrupt(tmp_path):
+    "The stop button of a notebook ends the cell with `Stopped` and how to go on; the kernel lives, and the same cell goes on from the saved epoch."
+    from jupyter_client.manager import start_new_kernel
+    kernel, client = start_new_kernel(kernel_name="python3", env=dict(os.environ))
+    said = []
+    def cell(code, until=None):
+        def hook(m):
+            said.append(m["content"].get("text", "") or m["content"].get("evalue", ""))
+            if until and until in said[-1]: kernel.interrupt_kernel()
+        return client.execute_interactive(code, output_hook=hook, timeout=60)["content"]
+    try:
+        cell("from nc_robust.runs import Run, history; from nc_robust.config import configure\n"
+             f"run = Run(configure(**{GIVEN | dict(epochs=40)!r}))")
+        reply = cell("history(run, progress=False, on_epoch=lambda n: print('epoch', n, flush=True))", until="epoch 2")
+        assert reply["ename"] == "Stopped" and "the same command goes on" in reply["evalue"]
+        said.clear()
+        assert cell("print(run.epochs_done)")["status"] == "ok" and 2 <= int("".join(said)) < 40
+    finally: client.stop_channels(); kernel.shutdown_kernel(now=True)
+
+def written_over_and_over(kills):
+    "Kill -9 a process that writes one figure again and again; after each kill all three files are whole."
+    from PIL import Image
+    code = """if True:
+        import pandas as pd, matplotlib; matplotlib.use("agg")
+        from nc_robust import plots, files
+        t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11") for e in range(300)])
+        fig = plots.by_epoch(t, ("nc1",))
+        while True: plots.save_figure(fig, "f", t, dict(hardware="any"), files.out_folder())"""
+    out, rand = Path(os.environ["NC_ROBUST_OUT"]), random.Random()
+    for _ in range(kills):
+        p = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
+        wait_for(p, str(out))
+        time.sleep(rand.uniform(0, 0.5))
+        p.kill(); p.communicate()
+        assert len(pd.read_csv(out / "f.csv", comment="#")) == 300
+        Image.open(out / "f.png").load()
+        assert (out / "f.pdf").read_bytes().rstrip().endswith(b"%%EOF")
+        assert {f.name for f in out.iterdir() if not f.name.startswith(".")} == {"f.csv", "f.png", "f.pdf"}
+
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.long)])
+def test_kill_while_writing_figures(kills):
+    "Killed at random moments while it writes a figure: PNG, PDF and CSV are each the old file or the new one, and no other file looks like a result."
+    written_over_and_over(kills)
 
 def test_time_limit_continues(whole):
     "`max_minutes` stops after an epoch with `Stopped`; each further call does at least one more."
@@ -241,6 +285,14 @@ def test_diverging_run_names_its_place():
     assert all(v.isfinite().all() for v in state["model"].values())
     with pytest.raises(SystemExit) as e: main(["regime=st", "arch=vgg11", "scale=smoke", "lr=1e12", "quiet=true"])
     assert str(e.value).startswith("Diverged: ")
+
+def test_representations_that_are_not_finite(trained):
+    "Weights that turned NaN after the last batch of an epoch are noticed by the measurement, with epoch, regime and view named."
+    import copy
+    from nc_robust.measure import measure
+    model, data = copy.deepcopy(trained[0]["vgg11"]), trained[1]
+    with torch.no_grad(): model.linear.bias[0] = float("nan")
+    with pytest.raises(Diverged, match=r"train images \(clean\) are not finite after epoch 7 \(st, vgg11.*smaller lr"): measure(model, data, configure("st", "vgg11", "smoke"), 7)
 
 @pytest.mark.parametrize("regime", ["st", "at", "trades", "trades_frozen_bn"])
 def test_measuring_does_not_touch_training(regime):
