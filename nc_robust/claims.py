@@ -207,7 +207,7 @@ COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seed
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     "The verdicts of all claims about `figure` on its table `t`, one row per architecture and regime."
     t, out = pd.concat([t, *_baseline(figure)]), []
-    for c in (c for c in CLAIMS if figure.name in c.figures):
+    for c in (c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures):
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue
             k = g[0].c

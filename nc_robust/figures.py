@@ -32,6 +32,7 @@ FIGURES = {
     "fig14": dict(regimes=_BOTH, classes=100, extra="layers"),
     "fig15": dict(regimes=("at",), extra="radii", trained=_STEPS, measured=(1.0,)),
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
+    "trades": dict(regimes=("at", *_TRADES), claims="fig4"),     # beyond the paper
 }
 PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "per_class", "width", "data_root", "source", "max_minutes")
 FLAGS = ("pooled", "more")     # in the notebooks that know them

@@ -121,7 +121,7 @@ def written_over_and_over(kills):
     code = """if True:
         import pandas as pd, matplotlib; matplotlib.use("agg")
         from nc_robust import plots, files
-        t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11") for e in range(300)])
+        t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11", regime="st") for e in range(300)])
         fig = plots.by_epoch(t, ("nc1",))
         while True: plots.save_figure(fig, "f", t, dict(hardware="any"), files.out_folder())"""
     out, rand = Path(os.environ["NC_ROBUST_OUT"]), random.Random()
