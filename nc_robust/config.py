@@ -115,7 +115,7 @@ def generator(device, seed: int, *purpose) -> torch.Generator:
 _SMALL = dict(batch_size=50, lr=0.2, milestones=(0.7, 0.9), precision="fp32")   # bf16 gains nothing on 8x8 images
 SETTINGS = {
     "smoke": {**_SMALL, "batch_size": 32, "lr": 0.05, "epochs": 2, "per_class": 12, "width": 8, "measure_every": 1},
-    "quick": {**_SMALL, "epochs": 300, "per_class": 10, "width": {"preact_resnet18": 16, "vgg11": 32}},
+    "quick": {**_SMALL, "epochs": 300, "measure_every": 10, "per_class": 10, "width": {"preact_resnet18": 16, "vgg11": 32}},
     "pilot": dict(batch_size=50, milestones=(0.7, 0.9), epochs=100, per_class=50, width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10),
     "paper": {},
 }

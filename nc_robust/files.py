@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['repository', 'cache_dir', 'runs_root', 'out_folder', 'write_bytes', 'seal', 'unseal', 'set_aside']
 
-# %% ../nbs/01_files.ipynb #9a4049c9
-import hashlib, os
+# %% ../nbs/01_files.ipynb #58b3b025
+import gzip, hashlib, os, zlib
 from pathlib import Path
 from platformdirs import user_cache_dir
 import nc_robust
@@ -43,14 +43,18 @@ def write_bytes(path: Path, content: bytes):
         except OSError: pass
         raise OSError(e.errno, f"could not write {path}: {e.strerror}; free some space, or name another folder with NC_ROBUST_RUNS, NC_ROBUST_OUT or NC_ROBUST_CACHE. What was saved before is intact") from e
 
-# %% ../nbs/01_files.ipynb #0a3d98a3
+# %% ../nbs/01_files.ipynb #e624aee5
 def seal(body: bytes, label: str) -> bytes:
     "`body` under a first line of `label` and its sha256."
     return f"{label} {hashlib.sha256(body).hexdigest()}\n".encode() + body
 
 def unseal(path: Path, label: str) -> bytes:
-    "The body of a sealed file. A `ValueError` says what is wrong: another kind of file, or a damaged one."
-    head, _, body = Path(path).read_bytes().partition(b"\n")
+    "The body of a sealed file, which may be gzipped (`.gz`). A `ValueError` says what is wrong: another kind of file, or a damaged one."
+    path, content = Path(path), Path(path).read_bytes()
+    if path.suffix == ".gz":
+        try: content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as e: raise ValueError(f"{path} is damaged ({e})") from e
+    head, _, body = content.partition(b"\n")
     if not head.startswith(f"{label} ".encode()): raise ValueError(f"{path} is not a file of nc_robust (its first line should begin with {label!r})")
     if head != seal(body, label).partition(b"\n")[0]: raise ValueError(f"{path} is damaged (checksum differs)")
     return body

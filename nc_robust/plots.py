@@ -192,6 +192,6 @@ def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> li
     if fig is not None:
         write_bytes(files[0], drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}))
         write_bytes(files[1], drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None}))
-    write_bytes(files[2], ("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items()) + t.to_csv(index=False)).encode())
+    write_bytes(files[2], ("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items()) + t.to_csv(index=False, float_format="%.7g")).encode())
     print("\n".join(str(f) for f in files if f.exists()))
     return files

@@ -9,7 +9,7 @@ __all__ = ['CHECKPOINT', 'TABLE', 'EXTRAS', 'small', 'threads', 'cores', 'save_s
            'extra', 'plan', 'announce', 'seconds_per_epoch', 'main', 'train_side_by_side', 'collect']
 
 # %% ../nbs/08_runs.ipynb #c709e146
-import io, json, os, platform, signal, subprocess, sys, threading, time
+import gzip, io, json, os, platform, signal, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -88,9 +88,13 @@ class Run:
     def __init__(self, c: Config, data_root=None, source: str = "runs", device=None):
         self.c, self.name, self.data_root, self.source = c, run_name(c), data_root, source
         self.folder = runs_root(source) / self.name
-        self.state_file, self.csv = self.folder / "state.pt", self.folder / "history.csv"
+        self.state_file, self.csv = self.folder / "state.pt", self.table_file("history")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._data = None
+
+    def table_file(self, name: str) -> Path:
+        "The file of the table `name`; published ones are gzipped."
+        return self.folder / f"{name}.csv{'.gz' if self.source == 'published' else ''}"
 
     @property
     def data(self):
@@ -186,7 +190,7 @@ def read_table(path: Path) -> pd.DataFrame:
 # %% ../nbs/08_runs.ipynb #28a4ceb4
 def read_head(run: Run) -> dict:
     "The `# key: value` lines at the head of a run's history: configuration and provenance."
-    lines = [l[2:] for l in run.csv.read_text().splitlines() if l.startswith("# ")]
+    lines = [l[2:] for l in unseal(run.csv, TABLE).decode().splitlines() if l.startswith("# ")]
     return dict(l.split(": ", 1) for l in lines)
 
 # %% ../nbs/08_runs.ipynb #ad01eba0
@@ -222,8 +226,8 @@ def finished(run: Run) -> bool:
     return run.csv.exists() if run.source == "published" else run.epochs_done >= run.c.epochs
 
 def published(run: Run, name: str = "history") -> pd.DataFrame:
-    path = run.folder / f"{name}.csv"
-    if not path.exists(): raise FileNotFoundError(f"{run.name} is not among the published runs in {run.folder.parent}; there are: {', '.join(sorted(p.name for p in run.folder.parent.glob('*-*'))) or 'none'}")
+    path = run.table_file(name)
+    if not path.exists(): raise FileNotFoundError(f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; there are: {', '.join(sorted(p.name for p in run.folder.parent.glob('*-*'))) or 'none'}")
     return read_table(path)
 
 # %% ../nbs/08_runs.ipynb #8a1d33fa
@@ -238,8 +242,7 @@ def publish(run: Run, *extras):
     "Write the run's history, pictures and the named extra tables below `figures/runs`."
     target = Run(run.c, run.data_root, "published", run.device)
     history(run)
-    tables = [run.csv, *(run.folder / f"{e}.csv" for e in extras)]
-    for f in tables: write_bytes(target.folder / f.name, f.read_bytes())
+    for name in ("history", *extras): write_bytes(target.table_file(name), gzip.compress(run.table_file(name).read_bytes(), mtime=0))
     shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}
     write_bytes(target.folder / "pictures.json", json.dumps(shown).encode())
     return target
@@ -262,7 +265,7 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     def records():
         model = network(run)
         with threads(run.data): return measure_radii(model, run.data, run.c, radii) if radii is not None else EXTRAS[name](model, run.data, run.c)
-    with locked(run): return read_or_make(run.folder / f"{key}.csv", records, run)
+    with locked(run): return read_or_make(run.table_file(key), records, run)
 
 # %% ../nbs/08_runs.ipynb #0c459684
 def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, **given) -> list:
