@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 EMPTY  :=
 NAME   := $(FIG)$(if $(strip $(ARGS)),_$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(ARGS)))))
 
-.PHONY: env figure figures claims bench test drift lab
+.PHONY: env figure figures publish claims bench test drift browser lab
 env: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "nc_robust needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1); use make PYTHON=python3.12"; exit 1; }
@@ -29,11 +29,18 @@ test: env drift
 	NC_ROBUST_RUNS=$$(mktemp -d) NC_ROBUST_OUT=$$(mktemp -d) $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/pytest -q
 
+browser: env
+	$(BIN)/pip install --quiet playwright
+	$(BIN)/python tests/browser.py
+
 lab: env
 	$(BIN)/jupyter lab nbs
 
 figures: env
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --rerun-triggers mtime --rerun-incomplete --config scale=quick $(ARGS)
+
+publish: env
+	$(BIN)/python -c 'from nc_robust.figures import FIGURES, Figure, publish; [publish(Figure(f, scale="quick")) for f in FIGURES]'
 
 claims: env
 	$(BIN)/python -c 'from pathlib import Path; from nc_robust.claims import write_readme; write_readme(Path("figures"), Path("README.md"))'

@@ -2,6 +2,7 @@
 # goes on after being killed, and on a cluster takes Snakemake's own options (--executor, --jobs, --resources).
 #   snakemake -j2 --config scale=quick                      all figures
 #   snakemake -j2 --config scale=quick figures=fig2,fig4    some
+#   OMP_NUM_THREADS=1 snakemake -j2 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades
 import json
 from dataclasses import asdict
 from nc_robust import figures, files
@@ -9,13 +10,14 @@ from nc_robust.config import default_scale, listed
 
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
-PLANS = {f: figures.Figure(f, scale=SCALE) for f in listed(config.get("figures", list(figures.FIGURES)))}
+GIVEN = {k: config[k] for k in ("dataset", "data_root", "seeds") if k in config}
+PLANS = {f: figures.Figure(f, scale=SCALE, **GIVEN) for f in listed(config.get("figures", list(figures.FIGURES)))}
 RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs}
 MARK = str(files.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."
-    given = asdict(RUNS[wildcards.run].c) | dict(scale="paper", quiet=True)
+    given = asdict(RUNS[wildcards.run].c) | dict(scale="paper", quiet=True, data_root=config.get("data_root"))
     return " ".join(f"'{k}={v if isinstance(v, str) else json.dumps(v)}'" for k, v in given.items() if v is not None)
 
 rule claims:
@@ -27,7 +29,8 @@ rule figure:
     input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs]
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
-    shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar -p scale {SCALE} > {log} 2>&1"
+    params: " ".join(f"-p {k} '{v}'" for k, v in GIVEN.items())
+    shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar -p scale {SCALE} {params} > {log} 2>&1"
 
 rule run:
     output: touch(MARK)

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['FIGURES', 'PARAMETERS', 'FLAGS', 'Figure', 'setup', 'table', 'right_angle', 'pictures', 'picture_table', 'save',
-           'provenance']
+           'provenance', 'publish']
 
 # %% ../nbs/10_figures.ipynb #22ad2ae0
 import math
 import pandas as pd
 from . import plots, runs
 from .config import ARCHS, REGIMES, choice, default_scale, identity, parameters
-from .files import out_folder
+from .files import out_folder, runs_root, write_bytes
 
 # %% ../nbs/10_figures.ipynb #8c859749
 _BOTH, _TRADES, _STEPS = ("st", "at"), ("trades", "trades_frozen_bn"), (0.25, 0.5, 1.0)
@@ -98,3 +98,9 @@ def provenance(figure: Figure, mine: list) -> dict:
     heads = [runs.read_head(r) for r in mine]
     values = {k: list(dict.fromkeys(h[k] for h in heads)) for k in heads[0] if k != "sha256"}
     return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
+
+# %% ../nbs/10_figures.ipynb #ea290f97
+def publish(figure: Figure):
+    "Copy the pictures and tables of a drawn `figure`, and the tables of its runs, from `out/` and `runs/` to `figures/`."
+    for f in (f for f in out_folder().glob(f"{figure.name}_*") if f.suffix in (".png", ".pdf", ".csv")): write_bytes(runs_root("published").parent / f.name, f.read_bytes())
+    for r in figure.runs: runs.publish(r, with_pictures=figure.name == "fig1")

@@ -29,9 +29,9 @@ def small(data) -> bool: return data.train.x[0, 0].numel() <= 256
 
 @contextmanager
 def threads(data):
-    "One thread for small images, all of them for larger ones; restored afterwards."
+    "One thread for small images; for larger ones `$OMP_NUM_THREADS`, or all cores. Restored afterwards."
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if small(data) or os.environ.get("IN_TEST") else max(before, cores()))
+    torch.set_num_threads(1 if small(data) or os.environ.get("IN_TEST") else int(os.environ.get("OMP_NUM_THREADS") or cores()))
     try: yield
     finally: torch.set_num_threads(before)
 
@@ -233,18 +233,19 @@ def published(run: Run, name: str = "history") -> pd.DataFrame:
 # %% ../nbs/08_runs.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
     "`{epoch: {view: (4, n, 3), view_means: (4, 3)}}` of a finished run, as tensors."
-    if run.source == "published": return {e: {k: torch.tensor(v) for k, v in p.items()} for e, p in json.loads((run.folder / "pictures.json").read_text()).items()}
+    if run.source == "published": return {e: {k: torch.tensor(v) for k, v in p.items()} for e, p in json.loads(gzip.decompress((run.folder / "pictures.json.gz").read_bytes())).items()}
     history(run)
     return run.state()["pictures"]
 
 # %% ../nbs/08_runs.ipynb #5bfbdd53
-def publish(run: Run, *extras):
-    "Write the run's history, pictures and the named extra tables below `figures/runs`."
+def publish(run: Run, with_pictures: bool = False) -> Run:
+    "Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run."
     target = Run(run.c, run.data_root, "published", run.device)
     history(run)
-    for name in ("history", *extras): write_bytes(target.table_file(name), gzip.compress(run.table_file(name).read_bytes(), mtime=0))
-    shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}
-    write_bytes(target.folder / "pictures.json", json.dumps(shown).encode())
+    for f in sorted(run.folder.glob("*.csv")): write_bytes(target.table_file(f.stem), gzip.compress(f.read_bytes(), mtime=0))
+    if with_pictures:
+        shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}
+        write_bytes(target.folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
     return target
 
 # %% ../nbs/08_runs.ipynb #792673ec

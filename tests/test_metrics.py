@@ -80,6 +80,15 @@ def test_all_means_equal_is_nan_not_zero(dtype, tol):
     assert r["nc1_rank"] == 0 and math.isnan(r["nc1"]) and math.isnan(r["nc1_cond"])
 
 @both_dtypes
+def test_one_point_per_class_and_constant_features(dtype, tol):
+    "One point per class has no spread, so NC1 is 0; the same point everywhere has no geometry, so NC1 is NaN and nothing raises."
+    h = torch.randn(5, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    r = neural_collapse(h, torch.arange(5))
+    assert (r["nc1"], r["nc1_rank"], r["ncc_accuracy"]) == (0, 4, 1)
+    r = neural_collapse(torch.ones(6, 4, dtype=dtype), torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert r["nc1_rank"] == 0 and math.isnan(r["nc1"]) and r["equinorm"] == 0
+
+@both_dtypes
 def test_empty_class_is_left_out(dtype, tol):
     "A class without points changes nothing but the names of the others; the result is that of the remaining classes."
     h, y = blobs(C=4)

@@ -195,6 +195,21 @@ def test_extra_is_measured_once_by_two_at_a_time(done, monkeypatch):
     with ThreadPoolExecutor(2) as pool: list(pool.map(lambda _: runs.extra(Run(run.c), "layers"), range(2)))
     assert len(calls) == 1
 
+def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
+    "What `publish` writes gives the same tables, head and pictures, trains nothing and needs no data; damage and absence are named."
+    import nc_robust.files as files
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    run, _ = done
+    runs.extra(run, "predicted")
+    there = runs.publish(run, with_pictures=True)
+    monkeypatch.setattr(runs, "load", lambda *a: pytest.fail("data was loaded"))
+    assert there.folder.is_relative_to(tmp_path / "figures") and runs.finished(there)
+    assert history(there).equals(history(run)) and runs.extra(there, "predicted").equals(runs.extra(run, "predicted"))
+    assert runs.read_head(there) == runs.read_head(run) and runs.pictures(there).keys() == runs.pictures(run).keys()
+    with pytest.raises(FileNotFoundError, match="layers.*not among the published"): runs.extra(there, "layers")
+    there.csv.write_bytes(there.csv.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="damaged"): history(there)
+
 class Bomb:
     def __init__(self, path): self.path = path
     def __reduce__(self): return Path.touch, (self.path,)
