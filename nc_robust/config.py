@@ -116,7 +116,7 @@ _SMALL = dict(batch_size=50, lr=dict.fromkeys(REGIMES, 0.2) | {"trades_frozen_bn
 SETTINGS = {
     "smoke": {**_SMALL, "batch_size": 32, "lr": 0.05, "epochs": 2, "per_class": 12, "width": 8, "measure_every": 1},
     "quick": {**_SMALL, "epochs": 300, "measure_every": 10, "per_class": 10, "width": {"preact_resnet18": 16, "vgg11": 32}},
-    "pilot": dict(batch_size=50, milestones=(0.7, 0.9), epochs=100, per_class=40, width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10),
+    "pilot": dict(batch_size=50, milestones=(0.7, 0.9), epochs=100, per_class=30, width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10),
     "paper": {},
 }
 DEFAULT_DATA = {"smoke": ("digits", "digits100"), "quick": ("digits", "digits100"), "pilot": ("cifar10", "cifar100"), "paper": ("cifar10", "cifar100")}
