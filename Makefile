@@ -1,13 +1,16 @@
 # make figure            fig 2, regime at, on the embedded digits (under 5 minutes on 2 cores, after set-up)
 # make figure FIG=fig4 ARGS='-p norm l2'
+# make figures           all of them; ARGS='figures=fig2,fig5' for some
+# make publish claims    what they show, into figures/ and README.md
+# make bench             how fast
 # make test              everything CI runs
 PYTHON ?= python3
 VENV   ?= .venv
 FIG    ?= fig2
-ARGS   ?= $(if $(filter fig2,$(FIG)),-p regime at)
+GIVEN  := $(if $(ARGS),$(ARGS),$(if $(filter fig2,$(FIG)),-p regime at))
 BIN    := $(VENV)/bin
 EMPTY  :=
-NAME   := $(FIG)$(if $(strip $(ARGS)),_$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(ARGS)))))
+NAME   := $(FIG)$(if $(strip $(GIVEN)),_$(subst /,-,$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(GIVEN))))))
 
 .PHONY: env figure figures publish claims bench test drift browser lab
 env: $(VENV)/.ready
@@ -19,7 +22,7 @@ $(VENV)/.ready: pyproject.toml
 
 figure: env
 	@mkdir -p out
-	$(BIN)/papermill nbs/$(FIG).ipynb out/$(NAME).ipynb -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(ARGS)
+	$(BIN)/papermill nbs/$(FIG).ipynb out/$(NAME).ipynb -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
 	@echo "out/$(NAME).ipynb"
 
 drift: env

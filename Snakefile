@@ -3,22 +3,19 @@
 #   snakemake -j2 --config scale=quick                      all figures
 #   snakemake -j2 --config scale=quick figures=fig2,fig4    some
 #   OMP_NUM_THREADS=1 snakemake -j2 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades
-import json
-from dataclasses import asdict
-from nc_robust import figures, files
+from nc_robust import figures, files, runs
 from nc_robust.config import default_scale, listed
 
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
 GIVEN = {k: config[k] for k in ("dataset", "data_root", "seeds") if k in config}
 PLANS = {f: figures.Figure(f, scale=SCALE, **GIVEN) for f in listed(config.get("figures", list(figures.FIGURES)))}
-RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs}
+RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs + plan.baseline}
 MARK = str(files.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."
-    given = asdict(RUNS[wildcards.run].c) | dict(scale="paper", quiet=True, data_root=config.get("data_root"))
-    return " ".join(f"'{k}={v if isinstance(v, str) else json.dumps(v)}'" for k, v in given.items() if v is not None)
+    return " ".join(f"'{word}'" for word in runs.arguments(RUNS[wildcards.run]))
 
 rule claims:
     input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)
@@ -26,7 +23,7 @@ rule claims:
     shell: "python -c 'from nc_robust.claims import merge; merge(\"{OUT}\")'"
 
 rule figure:
-    input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs]
+    input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
     params: " ".join(f"-p {k} '{v}'" for k, v in GIVEN.items())

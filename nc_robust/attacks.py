@@ -8,7 +8,6 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 
 # %% ../nbs/04_attacks.ipynb #1ee9ace6
 import math, warnings
-from contextlib import nullcontext
 import torch, torch.nn.functional as F
 from .config import choice, norm_name, number
 from .models import frozen, mode
@@ -112,16 +111,16 @@ def pgd(
     targeted: bool = False,      # descend towards the labels `y` instead of away from them
     restarts: int = 1,           # the worst point per image is kept
     objective: str = "ce",       # "ce" or "kl" (away from the model's own clean prediction; y may be None)
-    start: str = "uniform",      # "uniform" in the ball, "gaussian" (0.001 N(0, 1)) or "clean"
+    start: str = "uniform",      # "uniform" (linf: in the ball; l2: random direction, length uniform in [0, eps]), "gaussian" (0.001 N(0, 1)) or "clean"
     bn: str = "eval",            # mode of the model during the attack: "eval" or "train"
-    gradient: str = "stable",    # "stable", "summed" or "published": see above
+    gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
     box_first: bool = False,     # order of the two projections under l2
     generator=None,              # of random numbers, on the device of `x`
     dtype=None,                  # autocast type of the passes; the first KL step stays in full precision
     check: bool = True,          # validate the input, warn of vanishing gradients, refuse NaN
     info: bool = False,          # also return {"zero_gradient": share}
 ):
-    "Adversarial images in the `eps`-ball around `x`, shape of `x`, pixels in [0, 1]. Raises `ValueError` on bad input."
+    "Adversarial images in the `eps`-ball around pixels `x` (N, channels, height, width), same shape, for labels `y` (N,). Madry et al. 2018; the KL form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % of the gradients vanish."
     norm = norm_name(norm)
     for n, v, ok in (("objective", objective, ("ce", "kl")), ("start", start, ("uniform", "gaussian", "clean")),
                      ("bn", bn, ("eval", "train")), ("gradient", gradient, ("stable", "summed", "published"))): choice(n, v, ok)
@@ -169,8 +168,8 @@ def _run(self, steps, restarts, check, info):
         for i in range(steps): x_adv = self.move(x_adv, i)
         x_adv = project(x_adv, self.x, self.eps, self.norm)
         if worst is None and restarts == 1: worst = x_adv; break
-        value = objective_value(self.model(x_adv), self.y, self.reference, self.targeted)
-        keep = torch.ones_like(value, dtype=torch.bool) if worst is None else ~(value <= worst_value)
+        value = objective_value(self.model(x_adv), self.y, self.reference, self.targeted).nan_to_num(nan=math.inf)     # NaN is never harmless
+        keep = torch.ones_like(value, dtype=torch.bool) if worst is None else value > worst_value
         worst = x_adv if worst is None else torch.where(keep.view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
         worst_value = value if worst_value is None else torch.where(keep, value, worst_value)
     share = self.vanished / max(1, steps * restarts)

@@ -9,7 +9,7 @@ __all__ = ['interleaved', 'noise', 'bench_steps', 'forwards', 'forward_flops', '
 import statistics, time
 import pandas as pd, torch
 from torch.utils.flop_counter import FlopCounterMode
-from .config import ARCHS, Config, generator
+from .config import Config, generator
 from .data import Data, Split, pixels
 from .metrics import nc1_pinv, neural_collapse
 from .models import build
@@ -53,7 +53,7 @@ def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device=
                      seconds_per_epoch=images * s / batch, ratio=t["plain"] / s, teraflops=work / s / 1e12) for k, s in t.items()]
     return pd.DataFrame(out)
 
-# %% ../nbs/12_bench.ipynb #7e81efc2
+# %% ../nbs/12_bench.ipynb #c29abc15
 def forwards(regime: str, steps: int = 10) -> int:
     "The cost of one training step in forward passes of its batch."
     return {"st": 3, "at": 2 * steps + 4}.get(regime, 2 * steps + 7)
@@ -64,7 +64,7 @@ def forward_flops(arch: str, width: int, size: int, channels: int = 3) -> float:
     return count.get_total_flops()
 
 def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> float:
-    "Of one n x n matrix product, the best of five."
+    "TFLOP/s of one n x n matrix product, the best of five."
     m = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     return 2 * n**3 / min(interleaved(dict(m=lambda: m @ m), 1)["m"] for _ in range(5)) / 1e12
 

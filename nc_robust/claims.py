@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from . import figures, runs
 from .config import identity
 from .files import out_folder, write_bytes
+from .metrics import etf_angle
 
 # %% ../nbs/11_claims.ipynb #f17e6da9
 class Missing(Exception): "A rule needs a number that the table does not hold."
@@ -21,7 +22,7 @@ FITTED = 0.995
 
 class Evidence:
     "Look-ups in the tidy table `t` of one architecture; `C` classes."
-    def __init__(self, t: pd.DataFrame, C: int): self.t, self.C, self.right = t, C, math.acos(-1 / (C - 1))
+    def __init__(self, t: pd.DataFrame, C: int): self.t, self.C, self.right = t, C, etf_angle(C)
 
     def series(self, regime, view, metric, split="train", layer="features"):
         t = self.t[(self.t.regime == regime) & (self.t["view"] == view) & (self.t.metric == metric) & (self.t.split == split) & (self.t.layer == layer)]
@@ -145,7 +146,9 @@ def _(e, r):
 def _(e, r):
     e.fitted(r, 0.9)
     v = e.last(r, "clean", "equiangular")
-    return v, v > 0.1, f"equiangular, clean > 0.1 ({'it ended at ' + format(e.last('at', 'clean', 'equiangular'), '.2f') + ' under AT'})"
+    try: at = f"; under AT it ended at {e.last('at', 'clean', 'equiangular'):.2f}"
+    except Missing: at = ""
+    return v, v > 0.1, f"equiangular, clean > 0.1{at}"
 
 # %% ../nbs/11_claims.ipynb #9c7ac9f6
 def _fit(v):
@@ -206,7 +209,7 @@ COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seed
 
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     "The verdicts of all claims about `figure` on its table `t`, one row per architecture and regime."
-    t, out = pd.concat([t, *_baseline(figure)]), []
+    t, out = pd.concat([t, *(runs.collect([r]) for r in figure.baseline if runs.finished(r))]), []
     for c in (c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures):
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue
@@ -221,19 +224,12 @@ def _groups(figure):
     for r in figure.runs: groups.setdefault((r.c.regime, r.c.arch), []).append(r)
     return groups.items()
 
-def _baseline(figure) -> list:
-    "Finished AT runs that match the TRADES runs of `figure`."
-    if figure.spec.get("extra") or not any(r.c.regime.startswith("trades") for r in figure.runs): return []
-    have = {r.name for r in figure.runs}
-    twins = {runs.run_name(c): runs.Run(c, r.data_root, r.source, r.device) for r in figure.runs for c in [runs.replace(r.c, regime="at")]}
-    return [runs.collect([r]) for n, r in twins.items() if n not in have and runs.finished(r)]
-
 # %% ../nbs/11_claims.ipynb #f4441791
 def report(figure, t: pd.DataFrame):
-    "Write `<figure>_<data>_claims.csv` beside the figure and return the verdicts as a short table to look at."
-    found = rows(figure, t)
-    data = identity(figure.runs[0].c)["dataset"].replace("folder:", "")
-    write_bytes(out_folder() / "_".join(filter(None, (figure.name, figure.tag, data, "claims.csv"))), found.to_csv(index=False).encode())
+    "Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on regimes that were not drawn this time stay in the file."
+    found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
+    kept = [old[~old.regime.isin({r.c.regime for r in figure.runs})] for old in ([pd.read_csv(path)] if path.exists() else [])]
+    write_bytes(path, pd.concat([*kept, found]).to_csv(index=False).encode())
     shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]]
     return shown.style.hide(axis="index").format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
 

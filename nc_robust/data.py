@@ -163,7 +163,7 @@ def load(
     data_root: str = None,      # where torchvision keeps CIFAR; None: `$NC_ROBUST_DATA`, else the cache
     device="cpu",
 ) -> Data:
-    "The named data set as uint8 tensors on `device`."
+    "The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder) and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."
     root = Path(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir()).expanduser()
     if dataset.startswith("folder:"): splits, classes = _folder(dataset[7:])
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)

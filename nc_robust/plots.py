@@ -10,7 +10,7 @@ __all__ = ['VIEWS', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLUMN', '
 # %% ../nbs/09_plots.ipynb #58b86ae6
 import io, json
 from pathlib import Path
-import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd
+import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from .files import write_bytes
 
 # %% ../nbs/09_plots.ipynb #f12ce303
@@ -48,7 +48,7 @@ def quantities(regime: str) -> list:
 # %% ../nbs/09_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
     "Draw `value` over column `x` for one view, mean and band over seeds."
-    label, colour, line, marker = VIEWS.get(view, (view, style.pop("color", "k"), "-", "o"))
+    label, colour, line, marker = VIEWS.get(view, (view, "k", "-", "o"))
     t = t[np.isfinite(t.value) & ((t.value > 0) | (not log))]
     if t.empty: return
     g = (np.log(t.value) if log else t.value).groupby(t[x], sort=False)
@@ -88,6 +88,7 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
         if marks and row[1] in marks: level(ax, *marks[row[1]])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
+# %% ../nbs/09_plots.ipynb #e9a280c4
 REGIMES = {"st": ("#000000", ":", "D"), "at": ("#0072B2", "-", "o"), "trades": ("#D55E00", "--", "s"), "trades_frozen_bn": ("#009E73", "-.", "^")}   # colour, line, marker
 
 def by_regime(t: pd.DataFrame, metrics, split="train", width=PAGE):
@@ -99,11 +100,13 @@ def by_regime(t: pd.DataFrame, metrics, split="train", width=PAGE):
             curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", row[1], METRICS[row[2]][1], label=REGIME_TITLES[r], color=colour, ls=line, marker=marker)
     return grid([(f"{METRICS[m][0]}\n({VIEWS[v][0]})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw, width)
 
+# %% ../nbs/09_plots.ipynb #5db849ea
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
-    "test": dict(metrics=("accuracy", "loss", "nc1", "equinorm", "equiangular", "nc3", "nc4"), views=("clean", "perturbed"), split="test"),
+    "test": dict(metrics=FIG2, views=("clean", "perturbed"), split="test"),
     "classifier": dict(metrics=("equinorm_cv", "equiangular"), views=("weights", "clean")),
 }
 
+# %% ../nbs/09_plots.ipynb #04b0cd94
 def level(ax, y, text):
     "A thin horizontal line with its meaning written on it."
     ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
@@ -131,10 +134,10 @@ def by_direction(t: pd.DataFrame, by=("regime", "arch"), width=PAGE + 1.5):
 
 # %% ../nbs/09_plots.ipynb #8e503f09
 def by_radius(t: pd.DataFrame, metrics, x="measured", xlabel="eps", width=PAGE):
-    "Metrics at convergence over a radius (column `x` of the table), clean and perturbed."
+    "Metrics of perturbed images at convergence over a radius (column `x` of the table)."
     rows = [(METRICS[m][0], m) for m in metrics]
     def draw(ax, row, column):
-        for v in ("clean", "perturbed"): curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])].sort_values(x), x, v, METRICS[row[1]][1], markevery=1)
+        curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
     return grid(rows, columns_of(t, "arch"), xlabel, draw, width)
 
 # %% ../nbs/09_plots.ipynb #413cbd37

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT', 'TABLE', 'EXTRAS', 'small', 'threads', 'cores', 'save_state', 'load_state', 'Stopped', 'stop_requests',
-           'provenance', 'joined', 'Run', 'train_run', 'save', 'write_table', 'finish_early', 'table', 'read_table',
-           'read_head', 'locked', 'history', 'read_or_make', 'finished', 'published', 'pictures', 'publish', 'network',
-           'extra', 'plan', 'announce', 'seconds_per_epoch', 'main', 'train_side_by_side', 'collect']
+           'provenance', 'joined', 'Run', 'same_data', 'train_run', 'save', 'write_table', 'finish_early', 'table',
+           'read_table', 'read_head', 'locked', 'history', 'read_or_make', 'finished', 'published', 'pictures',
+           'publish', 'network', 'extra', 'plan', 'announce', 'seconds_per_epoch', 'main', 'arguments',
+           'train_side_by_side', 'collect']
 
 # %% ../nbs/08_runs.ipynb #c709e146
 import gzip, io, json, os, platform, signal, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 import pandas as pd, torch
 from filelock import FileLock, Timeout
@@ -115,12 +116,16 @@ class Run:
     def epochs_done(self): s = self.state(); return s["epoch"] if s else 0
 
 # %% ../nbs/08_runs.ipynb #f8985f68
+def same_data(run: Run, s: dict):
+    "Raise a `ValueError` unless the data set holds now what the state `s` was trained on."
+    if s["data"] != digest(run.data): raise ValueError(f"{run.name} was trained on other data ({s['data']}) than {run.c.dataset} holds now ({digest(run.data)})")
+
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
     "Train what is missing. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM), `Diverged` on NaN; both after saving."
     c, s, began = run.c, run.state(), time.time()
     model, opt = start(c, run.data, run.device)
     s = s or dict(config=identity(c), epoch=0, records=[], pictures={}, seconds=0.0, data=digest(run.data), classes=run.data.num_classes, provenance=provenance(run.device))
-    if s["data"] != digest(run.data): raise ValueError(f"{run.name} was trained on other data ({s['data']}) than {c.dataset} holds now ({digest(run.data)})")
+    same_data(run, s)
     s["provenance"] = joined(s["provenance"], provenance(run.device))
     if s["epoch"]: model.load_state_dict(s["model"]); opt.load_state_dict(s["optimiser"])
     saved, s["model"], s["optimiser"] = time.time(), model.state_dict(), opt.state_dict()
@@ -166,12 +171,14 @@ def save(run: Run, s: dict):
     save_state(run.state_file, s)
 
 def write_table(run: Run, s: dict, path: Path = None):
+    "Write the records of the state `s` as a sealed CSV, configuration and provenance in its head."
     head = {**s["config"], **s["provenance"], "data_digest": s["data"], "num_classes": s["classes"], "epochs_done": s["epoch"]}
     body = table(s["records"], run.name, run.c.seed).to_csv(index=False)
     text = "".join(f"# {k}: {v}\n" for k, v in head.items()) + body
     write_bytes(path or run.csv, seal(text.encode(), TABLE))
 
 def finish_early(run: Run, s: dict, stop):
+    "Save and raise `Stopped`, which says why and how to go on."
     save(run, s)
     why = f"signal {signal.Signals(stop[0]).name}" if stop else "the time given is over"
     raise Stopped(f"{run.name} stopped after {s['epoch']} of {run.c.epochs} epochs ({why}); the state is saved, the same command goes on from there")
@@ -205,8 +212,9 @@ def locked(run: Run):
     try: yield
     finally: lock.release()
 
+# %% ../nbs/08_runs.ipynb #772797fb
 def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None) -> pd.DataFrame:
-    "The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained epoch."
+    "The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data or another configuration), `FileNotFoundError` (not published)."
     if run.source == "published": return published(run)
     with locked(run):
         s = run.state()
@@ -221,11 +229,13 @@ def read_or_make(path: Path, records, run: Run) -> pd.DataFrame:
     write_table(run, run.state() | dict(records=records()), path)
     return read_table(path)
 
+# %% ../nbs/08_runs.ipynb #6bac287d
 def finished(run: Run) -> bool:
     "Whether the run's table can be read without training."
     return run.csv.exists() if run.source == "published" else run.epochs_done >= run.c.epochs
 
 def published(run: Run, name: str = "history") -> pd.DataFrame:
+    "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."
     path = run.table_file(name)
     if not path.exists(): raise FileNotFoundError(f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; there are: {', '.join(sorted(p.name for p in run.folder.parent.glob('*-*'))) or 'none'}")
     return read_table(path)
@@ -252,8 +262,9 @@ def publish(run: Run, with_pictures: bool = False) -> Run:
 def network(run: Run):
     "The finished network of `run` with its final weights, in eval mode; trains if need be."
     history(run)
+    same_data(run, s := run.state())
     model = start(run.c, run.data, run.device)[0]
-    model.load_state_dict(run.state()["model"])
+    model.load_state_dict(s["model"])
     return model.eval()
 
 EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layers(m, d, c, pool=4), predicted=measure_predicted)
@@ -322,16 +333,21 @@ def _value(text):
     except json.JSONDecodeError: return text
 
 # %% ../nbs/08_runs.ipynb #30dce227
+def arguments(run: Run) -> list:
+    "The arguments with which `main` trains `run`: all of its configuration."
+    given = asdict(run.c) | dict(scale="paper", quiet=True, data_root=run.data_root and str(run.data_root))
+    return [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None]
+
 def _train_apart(run: Run, bar, running: list):
     "Train `run` in a process of its own; every line it prints moves the bar on."
-    given = asdict(run.c) | dict(scale="paper", quiet=True) | (dict(data_root=str(run.data_root)) if run.data_root else {})
-    command = [sys.executable, "-c", "from nc_robust.runs import main; main()", *(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None)]
+    command = [sys.executable, "-c", "from nc_robust.runs import main; main()", *arguments(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
         running.append(p)
         for line in p.stdout: bar.update(line.startswith("epoch"))
         errors = p.stderr.read().strip()
     if p.returncode: raise RuntimeError(errors.split("\n")[-1] or f"{run.name} ended with code {p.returncode}")
 
+# %% ../nbs/08_runs.ipynb #73912097
 def train_side_by_side(runs: list):
     "Train unfinished `runs` in parallel processes, one per core. A stop request reaches all of them; each saves its state."
     running, left = [], sum(r.c.epochs - r.epochs_done for r in runs)

@@ -11,7 +11,7 @@ import math
 from contextlib import contextmanager
 import torch, torch.nn as nn, torch.nn.functional as F
 from .attacks import pgd
-from .config import Config, REGIMES, choice, generator
+from .config import Config, REGIMES, generator
 from .data import Data, batches, pixels
 from .models import build
 

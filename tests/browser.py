@@ -3,7 +3,7 @@
     python tests/browser.py [000_tour fig2 …] [--scale smoke] [--to out/browser]
 
 Needs Chromium and `pip install playwright`; CHROMIUM names the browser if it is not /usr/bin/chromium. Fails if a cell
-ends in an error, if an output is wider than its page, or if the run takes longer than --minutes. Screenshots of every
+ends in an error or warns, if an output is wider than its page, or if the run takes longer than --minutes. Screenshots of every
 screenful go to --to. Runs and figures of the check lie in a temporary folder."""
 import argparse, json, os, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
@@ -34,7 +34,7 @@ def run_all(page, address, name, minutes):
     page.keyboard.press("Escape")
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).first.click()
-    end, cells = time.time() + 60 * minutes, 0
+    end = time.time() + 60 * minutes
     while time.time() < end:
         time.sleep(2)
         prompts = page.evaluate("[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.innerText.trim())")

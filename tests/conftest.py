@@ -9,8 +9,6 @@ from nc_robust.config import configure
 from nc_robust.data import load
 from nc_robust.train import start, train_epoch
 
-def pytest_configure(config): config.addinivalue_line("markers", "long: minutes rather than seconds; `pytest -m long`")
-
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     "Runs, figures and caches of a test lie below its `tmp_path`."

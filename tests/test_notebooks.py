@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat, pandas as pd, pytest
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
-FIGURES = sorted(NBS.glob("fig*.ipynb"))
+FIGURES = [*sorted(NBS.glob("fig*.ipynb")), NBS / "trades.ipynb"]
 
 def papermill(name, out, *arguments):
     command = [sys.executable, "-m", "papermill", NBS / f"{name}.ipynb", out, "-k", "python3", "--no-progress-bar", *arguments]
@@ -17,6 +17,17 @@ def test_shape_of_a_figure_notebook(path):
     tagged = [c for c in code if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1 and len(code) <= 10
     assert all("=" in l for l in tagged[0].source.splitlines() if l.strip())
+
+def test_views_and_regimes_are_told_apart():
+    "Every regime has its own colour and line in `by_regime`, and a colour given to `curve` is the one drawn."
+    import matplotlib; matplotlib.use("agg")
+    from nc_robust import plots
+    t = pd.DataFrame([dict(seed=1, epoch=e, regime=r, arch="vgg11", view="clean", split="train", layer="features", metric="nc1", value=1.0 + e) for e in range(3) for r in plots.REGIMES])
+    lines = plots.by_regime(t, [("clean", "nc1")]).axes[0].lines
+    assert len({l.get_color() for l in lines}) == len({l.get_linestyle() for l in lines}) == len(plots.REGIMES)
+    fig, ax = matplotlib.pyplot.subplots()
+    plots.curve(ax, t[t.regime == "at"], "epoch", "clean", color="0.35")
+    assert ax.lines[0].get_color() == "0.35"
 
 def test_figure_2_runs(tmp_path):
     "papermill with `-p regime at` trains that regime only and saves picture and data of it."
