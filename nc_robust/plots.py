@@ -160,7 +160,7 @@ def simplex_panel(ax, points, means, title=""):
     "One 3-D panel: `points` (4, n, 3), `means` (4, 3)."
     for (colour, marker), p, m in zip(CLASSES, np.asarray(points), np.asarray(means)):
         ax.plot(*np.stack([np.zeros(3), m]).T, color=colour, lw=2)
-        ax.scatter(*p.T, s=5, color=colour, marker=marker, alpha=0.5, lw=0)
+        ax.scatter(*p.T, s=5, color=colour, marker=marker, alpha=0.7, lw=0)
     ax.set(title=title, xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8), xticks=[], yticks=[], zticks=[], xlabel="")
     ax.set_box_aspect((1, 1, 1), zoom=1.5); ax.set_axis_off(); ax.view_init(18, 35)
 
