@@ -112,12 +112,12 @@ def generator(device, seed: int, *purpose) -> torch.Generator:
     return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
 # %% ../nbs/00_config.ipynb #c2c9abae
-_SMALL = dict(lr=dict.fromkeys(REGIMES, 0.2) | {"trades_frozen_bn": 0.05}, milestones=(0.7, 0.9), batch_size=50,
+_SMALL = dict(lr=dict(st=0.2, at=0.2, trades=0.05, trades_frozen_bn=0.05), milestones=(0.7, 0.9), batch_size=50,
               width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")   # bf16 gains nothing on 8x8 images
 SETTINGS = {
     "smoke": _SMALL | dict(lr=0.05, batch_size=32, epochs=2, per_class=12, width=8, measure_every=1),
     "quick": _SMALL | dict(epochs=300, per_class=10),
-    "pilot": _SMALL | dict(lr=dict.fromkeys(REGIMES, 0.1) | {"trades_frozen_bn": 0.05}, epochs=100, per_class=30, precision=None),   # None: the machine's
+    "pilot": _SMALL | dict(lr=dict(st=0.1, at=0.1, trades=0.05, trades_frozen_bn=0.05), epochs=100, per_class=30, precision=None),   # None: the machine's
     "paper": {},
 }
 DEFAULT_DATA = {"smoke": ("digits", "digits100"), "quick": ("digits", "digits100"), "pilot": ("cifar10", "cifar100"), "paper": ("cifar10", "cifar100")}
