@@ -150,7 +150,7 @@ def by_class(t: pd.DataFrame, marks=None, width=PAGE):
             v = column[1][column[1].metric == metric].groupby("layer", sort=False).value.mean().sort_values(ascending=False)
             ax.plot(range(1, len(v) + 1), v, color=colour, ls=line, label=f"{label} class" if view == "predicted" else label)
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
-        ax.set_ylim(bottom=0)
+        ax.axhline(0, lw=0)                     # the axis begins at 0
     return grid(rows, columns_of(t, "arch"), "class, sorted", draw, width, height=1.4)
 
 # %% ../nbs/09_plots.ipynb #0d3ab40b
