@@ -13,13 +13,13 @@ __all__ = ['CHECKPOINT', 'TABLE', 'EXTRAS', 'small', 'threads', 'cores', 'save_s
 import gzip, io, json, os, platform, signal, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, torch
 from filelock import FileLock, Timeout
 from tqdm.std import tqdm
 import nc_robust
-from .config import Config, configure, identity, listed, run_name
+from .config import PRECISIONS, Config, configure, identity, listed, run_name
 from .data import digest, load
 from .files import repository, runs_root, seal, set_aside, unseal, write_bytes
 from .measure import measure, measure_layers, measure_predicted, measure_radii
@@ -83,10 +83,17 @@ def joined(before: dict, now: dict) -> dict:
     "Provenance of a run in several sittings: values that changed are listed in order, `; ` between them."
     return {k: before[k] if v in before[k].split("; ") else f"{before[k]}; {v}" for k, v in now.items()}
 
+# %% ../nbs/08_runs.ipynb #f6be0b31
+def _as_published(c: Config) -> Config:
+    "`c`, in the precision in which the repository carries it: that of the machine it ran on, not of this one."
+    both = (c, *(replace(c, precision=p) for p in PRECISIONS if p != c.precision))
+    return next((k for k in both if (runs_root("published") / run_name(k)).exists()), c)
+
 # %% ../nbs/08_runs.ipynb #52d53cad
 class Run:
     "One configuration and its folder."
     def __init__(self, c: Config, data_root=None, source: str = "runs", device=None):
+        if source == "published": c = _as_published(c)
         self.c, self.name, self.data_root, self.source = c, run_name(c), data_root, source
         self.folder = runs_root(source) / self.name
         self.state_file, self.csv = self.folder / "state.pt", self.table_file("history")

@@ -2,6 +2,7 @@
 import errno, hashlib, io, json, os, random, shutil, signal, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest, torch
 import nc_robust.runs as runs
@@ -207,6 +208,8 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     assert history(there).equals(history(run)) and runs.extra(there, "predicted").equals(runs.extra(run, "predicted"))
     assert runs.read_head(there) == runs.read_head(run) and runs.pictures(there).keys() == runs.pictures(run).keys()
     with pytest.raises(FileNotFoundError, match="layers.*not among the published"): runs.extra(there, "layers")
+    elsewhere = Run(replace(run.c, precision="bf16"), source="published")       # asked for on a machine of another precision
+    assert elsewhere.name == run.name and history(elsewhere).equals(history(run))
     there.csv.write_bytes(there.csv.read_bytes()[:-20])
     with pytest.raises(ValueError, match="damaged"): history(there)
 
