@@ -40,7 +40,7 @@ lab: env
 	$(BIN)/jupyter lab nbs
 
 figures: env
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --keep-going --rerun-triggers mtime --rerun-incomplete --config scale=quick $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --nolock --keep-going --rerun-triggers mtime --rerun-incomplete --config scale=quick $(ARGS)
 
 publish: env
 	$(BIN)/python -c 'from nc_robust.figures import FIGURES, Figure, publish; [publish(Figure(f, scale="quick")) for f in FIGURES]'
@@ -50,4 +50,4 @@ claims: env
 
 bench: env
 	@mkdir -p out
-	$(BIN)/papermill nbs/12_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar
+	$(BIN)/papermill nbs/14_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar

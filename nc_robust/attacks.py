@@ -9,7 +9,7 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 # %% ../nbs/04_attacks.ipynb #1ee9ace6
 import math, warnings
 import torch, torch.nn.functional as F
-from .config import choice, norm_name, number
+from .config import choice, norm_name, number, same_device
 from .models import frozen, mode
 
 # %% ../nbs/04_attacks.ipynb #97f5735d
@@ -45,16 +45,12 @@ def random_perturb(x, eps: float, norm: str = "linf", generator=None):
 # %% ../nbs/04_attacks.ipynb #1817c77f
 def ce_direction(logits, y, gradient: str = "stable"):
     "Direction of steepest ascent of the cross-entropy in logit space, (N, C)."
-    rows = torch.arange(len(y), device=y.device)
+    at_y = y.view(-1, 1)
     if gradient != "stable":
         d = logits.softmax(1)
-        d[rows, y] -= 1
+        d = d.scatter(1, at_y, d.gather(1, at_y) - 1)
         return d / len(y) if gradient == "published" else d
-    q = logits.clone()
-    q[rows, y] = -math.inf
-    q = q.softmax(1)
-    q[rows, y] = -1
-    return q
+    return logits.scatter(1, at_y, -math.inf).softmax(1).scatter(1, at_y, -1)
 
 # %% ../nbs/04_attacks.ipynb #a2f5fabb
 def kl_direction(logits, reference, gradient: str = "stable"):
@@ -79,12 +75,14 @@ def objective_value(logits, y, reference=None, targeted: bool = False):
     return hit * 1e9 - ce if targeted else ce + ~hit * 1e9
 
 # %% ../nbs/04_attacks.ipynb #b64962e6
-def check_attack(x, y, eps, step_size, steps, restarts=1):
-    "Raise a `ValueError` that names what is wrong with the arguments of an attack."
+def check_attack(x, y, eps, step_size, steps, restarts=1, model=None):
+    "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
     for name, v in (("eps", eps), ("step_size", step_size)): number(name, v, high=1e6)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
     if not torch.is_tensor(x) or not x.is_floating_point(): raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; for uint8 use data.pixels")
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
+    weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
+    same_device(x=x, y=y if torch.is_tensor(y) else None, model=weights)
     if not (low := x.min()) >= -1e-6 or not (high := x.max()) <= 1 + 1e-6:
         raise ValueError(f"pixels must lie in [0, 1], got [{x.min():.3g}, {x.max():.3g}]; divide by 255, and let the model normalise")
     if y is not None and (not torch.is_tensor(y) or y.shape != x.shape[:1] or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8)):
@@ -126,7 +124,7 @@ def pgd(
                      ("bn", bn, ("eval", "train")), ("gradient", gradient, ("stable", "summed", "published"))): choice(n, v, ok)
     if objective == "ce" and y is None: raise ValueError("y may be None only with objective='kl'; cross-entropy needs labels")
     if objective == "kl" and targeted: raise ValueError("objective='kl' has no targets; use objective='ce' with targeted=True")
-    if check: check_attack(x, y, eps, step_size, steps, restarts)
+    if check: check_attack(x, y, eps, step_size, steps, restarts, model)
     y = None if y is None else y.long()
     with mode(model, bn == "train"), frozen(model), torch.no_grad():
         if check and y is not None and bn == "eval": check_labels(model, x, y)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', 'DEFAULT_DATA', 'RADIUS', 'choice',
-           'number', 'norm_name', 'Config', 'identity', 'run_name', 'generator', 'default_scale', 'default_precision',
-           'configure', 'parameters', 'listed']
+           'number', 'same_device', 'norm_name', 'Config', 'identity', 'run_name', 'generator', 'default_scale',
+           'default_precision', 'configure', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
 import ast, hashlib, json, math, os
@@ -44,6 +44,12 @@ def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool
         most = "" if high == math.inf else f"; at most {high:g}"
         raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}")
     return value
+
+# %% ../nbs/00_config.ipynb #7d11c5a1
+def same_device(**tensors):
+    "Raise a `ValueError` that names the places unless all `tensors` (None is passed over) are on one device."
+    at = {k: str(t.device) for k, t in tensors.items() if t is not None}
+    if len(set(at.values())) > 1: raise ValueError(f"tensors lie on different devices: {', '.join(f'{k} on {d}' for k, d in at.items())}; move them together with .to(device)")
 
 # %% ../nbs/00_config.ipynb #ebd68d62
 def norm_name(norm) -> str:

@@ -43,6 +43,7 @@ def class_means(h, y, num_classes: int):
 # %% ../nbs/05_metrics.ipynb #0108ae6d
 def _checked(h, y, num_classes):
     "`h` and `y` if they fit together; one clear error otherwise."
+    if torch.is_tensor(h) and torch.is_tensor(y) and h.device != y.device: raise ValueError(f"h is on {h.device}, y on {y.device}; move them together with .to(device)")
     if not torch.is_tensor(h) or h.ndim != 2 or not h.is_floating_point():
         raise ValueError(f"h must be a float tensor (N, p), got {tuple(h.shape) if torch.is_tensor(h) else type(h).__name__}")
     if not torch.is_tensor(y) or y.is_floating_point() or y.shape != h.shape[:1]:
@@ -174,8 +175,7 @@ def neural_collapse(
         given = weight if weight is not None else reference
         num_classes = len(given) if given is not None else int(y.max()) + 1 if torch.is_tensor(y) and y.numel() else 2
     h, y = _checked(h, y, num_classes)
-    _check_shapes(h, num_classes, weight=weight, reference=reference)
-    if bias is not None and tuple(bias.shape) != (num_classes,): raise ValueError(f"bias must have shape (C,) = ({num_classes},), got {tuple(bias.shape)}")
+    _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
     decide = (lambda p: None) if weight is None else lambda p: (p.double() @ weight.double().T + (0 if bias is None else bias.double())).argmax(1)
     m = Means(num_classes)
     for piece in _pieces(h, y): m.add(*piece)
@@ -184,10 +184,12 @@ def neural_collapse(
     return summary(spread, weight)
 
 # %% ../nbs/05_metrics.ipynb #4f1b7cf4
-def _check_shapes(h, num_classes, **given):
+def _check_shapes(h, shapes, **given):
     for name, t in given.items():
-        if t is not None and tuple(t.shape) != (num_classes, h.shape[1]):
-            raise ValueError(f"{name} must have shape (C, p) = {(num_classes, h.shape[1])}, got {tuple(t.shape)}")
+        if t is None: continue
+        shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
+        if tuple(t.shape) != shape: raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}")
+        if t.device != h.device: raise ValueError(f"{name} is on {t.device}, h on {h.device}; move them together with .to(device)")
 
 # %% ../nbs/05_metrics.ipynb #40d61a32
 def nc1_pinv(h, y, C: int) -> float:

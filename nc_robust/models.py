@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Network', 'PreActBlock', 'PreActResNet', 'VGG', 'preact_resnet18', 'vgg11', 'build', 'representations', 'mode',
-           'frozen', 'folded']
+           'frozen', 'strict_fp32', 'folded']
 
 # %% ../nbs/03_models.ipynb #8262b991
 import copy
@@ -142,6 +142,16 @@ def frozen(model):
     try: yield model
     finally:
         for p, r in before: p.requires_grad_(r)
+
+# %% ../nbs/03_models.ipynb #3c90e702
+@contextmanager
+def strict_fp32():
+    "Run without TF32 in convolutions and matrix products; the settings come back afterwards."
+    conv, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = conv.allow_tf32, matmul.allow_tf32
+    conv.allow_tf32 = matmul.allow_tf32 = False
+    try: yield
+    finally: conv.allow_tf32, matmul.allow_tf32 = before
 
 # %% ../nbs/03_models.ipynb #13774d6f
 def folded(model: Network) -> Network:

@@ -5,7 +5,8 @@ from hypothesis import given, settings, strategies as st
 from nc_robust.attacks import gaussian, pgd
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
 from nc_robust.metrics import neural_collapse
-from nc_robust.runs import plan
+from nc_robust.plans import plan
+from nc_robust.runs import Run
 
 junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats(), st.text(max_size=5), st.binary(max_size=3),
                  st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1), st.sampled_from(["1", "0.1", "nan", -0.1, 10**18]))
@@ -82,6 +83,18 @@ def test_whole_number_labels_of_any_width(dtype):
     go = lambda y: pgd(m, X, y, 0.1, 0.1, 2, restarts=2, generator=torch.Generator().manual_seed(0))
     m = Counted()
     assert torch.equal(go(Y.to(dtype)), go(Y))
+
+ELSEWHERE = torch.device("meta")       # stands for the other device of a machine that has two
+@pytest.mark.parametrize("names, call", [
+    (("y", "x"), lambda: pgd(Counted(), X, Y.to(ELSEWHERE), 0.1, 0.1)), (("x", "model"), lambda: pgd(Counted(), X.to(ELSEWHERE), Y.to(ELSEWHERE), 0.1, 0.1)),
+    (("model",), lambda: pgd(Counted().to(ELSEWHERE), X, Y, 0.1, 0.1)), (("h", "y"), lambda: neural_collapse(torch.rand(4, 5), Y.to(ELSEWHERE), num_classes=3)),
+    *[((name,), lambda name=name, shape=shape: neural_collapse(torch.rand(4, 5), Y, **dict(weight=torch.rand(3, 5)) | {name: torch.rand(shape, device=ELSEWHERE)}))
+      for name, shape in dict(weight=(3, 5), bias=(3,), reference=(3, 5)).items()],
+    (("quantum", "GPU"), lambda: Run(configure("st", "vgg11", "smoke"), device="quantum"))])
+def test_devices(names, call):
+    "Tensors on different devices are refused, each named with its place; so is a device that is none."
+    with pytest.raises(ValueError, match="meta|device") as e: call()
+    assert all(n in str(e.value) for n in names)
 
 def test_gaussian_refuses():
     "The noise takes the same pixels and radii as the attack."

@@ -1,5 +1,5 @@
 "Figure notebooks: short, with their parameters tagged, refusing what they do not know."
-import subprocess, sys
+import os, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
 import nbformat, pandas as pd, pytest
 
@@ -45,3 +45,29 @@ def test_unknown_parameters_fail(tmp_path, name, value, says):
     last = next(l for l in reversed(r.stderr.splitlines()) if "ValueError" in l)
     assert r.returncode != 0 and all(s in last for s in says)
     assert not (tmp_path / "runs").exists()
+
+def test_two_notebooks_one_run(tmp_path):
+    "Two papermill processes that need the same run at the same moment: one trains, the other waits, saying so; both draw from the same table."
+    command = [sys.executable, "-m", "papermill", NBS / "fig2.ipynb", "-k", "python3", "--no-progress-bar", "-p", "regime", "st", "-p", "archs", "vgg11", "-p", "epochs", "15"]
+    two = [subprocess.Popen([*command[:4], tmp_path / f"{i}.ipynb", *command[4:]], env=os.environ | {"NC_ROBUST_OUT": str(tmp_path / f"out{i}")}, stderr=subprocess.PIPE, text=True) for i in "ab"]
+    errors = [p.communicate(timeout=240)[1] for p in two]
+    assert [p.returncode for p in two] == [0, 0], errors
+    tables = [(tmp_path / f"out{i}" / "fig2_st_digits.csv").read_bytes() for i in "ab"]
+    assert tables[0] == tables[1] and len(list((tmp_path / "runs").iterdir())) == 1
+    assert sum("trained by another process" in (tmp_path / f"{i}.ipynb").read_text() for i in "ab") == 1
+
+def test_killed_make_figures_goes_on(tmp_path):
+    "`make figures`, with kill -9 to all of its processes in the middle of a run, goes on when it is called again; a third call finds nothing left to train."
+    root = NBS.parent
+    recipe = re.search(r"bin/snakemake (.*)", subprocess.run(["make", "-n", "figures", "ARGS=figures=fig16"], cwd=root, capture_output=True, text=True, check=True).stdout)[1]
+    command = [Path(sys.executable).parent / "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path, *shlex.split(recipe.replace("scale=quick", "scale=smoke"))]
+    (tmp_path / "nbs").symlink_to(NBS)
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    p = subprocess.Popen(command, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("runs/*/.lock")): time.sleep(0.05); assert p.poll() is None
+    os.killpg(p.pid, signal.SIGKILL); p.wait()
+    assert not (tmp_path / "out/fig16.ipynb").exists()
+    again = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert (tmp_path / "out/claims.csv").exists() and len(list(tmp_path.glob("runs/*/finished"))) == 2
+    assert "Nothing to be done" in subprocess.run(command, env=env, capture_output=True, text=True, timeout=240).stderr

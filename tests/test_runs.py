@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest, torch
-import nc_robust.runs as runs
+import nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.runs as runs
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
 from nc_robust.files import seal
@@ -253,14 +253,16 @@ def test_other_data_is_refused(done):
 
 @pytest.fixture
 def disk(tmp_path):
-    "mount(size, options): a file system of its own in the folder of runs; skipped where that is not allowed."
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    def mount(options):
+    "mount(options, name): a file system of its own in the folder `name` (of runs); skipped where that is not allowed."
+    mounted = []
+    def mount(options, name="runs"):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
         if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode: pytest.skip("needs the right to mount")
+        mounted.append(folder)
         return folder
     yield mount
-    subprocess.run(["umount", folder], capture_output=True)
+    for folder in reversed(mounted): subprocess.run(["umount", folder], capture_output=True)
 
 def test_full_disk(disk):
     "On a disk without room for a checkpoint: an error that names the file and the way out, and no half-written file."
@@ -286,6 +288,25 @@ def test_read_only_folder(disk):
     disk("ro,size=64k")
     with pytest.raises(SystemExit) as e: main(["regime=st", "epochs=1", "quiet=true"])
     assert "Read-only" in str(e.value) and "runs" in str(e.value)
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_figure_on_a_disk_that_fails(disk, trouble):
+    "A figure that cannot be written leaves the three files of the last one as they were, and says so; with room it is written."
+    out = disk("size=1m", "out")
+    t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11", regime="st") for e in range(9)])
+    save = lambda t: plots.save_figure(plots.by_epoch(t, ("nc1",)), "f", t, dict(hardware="any"), out)
+    save(t)
+    before = {f.name: f.read_bytes() for f in out.iterdir()}
+    if trouble == "full":
+        try: (out / "filler").write_bytes(bytes(2**20))
+        except OSError: pass
+    else: subprocess.run(["mount", "-o", "remount,ro", out], check=True)
+    with pytest.raises(OSError, match="could not write .*f.png.*NC_ROBUST_OUT.*intact"): save(t.assign(value=2.0))
+    assert {f.name: f.read_bytes() for f in out.iterdir() if f.name != "filler"} == before
+    if trouble == "full": (out / "filler").unlink()
+    else: subprocess.run(["mount", "-o", "remount,rw", out], check=True)
+    save(t.assign(value=2.0))
+    assert (out / "f.csv").read_bytes() != before["f.csv"]
 
 def test_two_processes_one_run(whole, capsys):
     "While one process trains, another that asks for the same run waits, trains nothing, and reads the same bytes."
@@ -342,8 +363,8 @@ def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
     "The command given to a process of its own describes the run it is for, to the last field."
     run, seen = Run(Config(dataset="digits", width=8, epochs=1, per_class=per_class, eps=0.1, milestones=(0.3, 0.7))), []
     def popen(command, **_): seen.append(command); raise InterruptedError
-    monkeypatch.setattr(runs.subprocess, "Popen", popen)
-    with pytest.raises(InterruptedError): runs._train_apart(run, None, [])
+    monkeypatch.setattr(plans.subprocess, "Popen", popen)
+    with pytest.raises(InterruptedError): plans._train_apart(run, None, [])
     monkeypatch.setattr(runs, "history", lambda r, **_: seen.append(r.name))
     main(seen[0][3:])
     assert seen[1] == run.name
@@ -351,7 +372,7 @@ def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
 def test_side_by_side_gives_the_same_tables():
     "Two runs in processes of their own end with the bytes of the same runs one after the other."
     both = [Run(configure("st", "vgg11", "smoke", seed=s)) for s in (1, 2)]
-    runs.train_side_by_side(both)
+    plans.train_side_by_side(both)
     apart = [r.csv.read_bytes() for r in both]
     for r in both: shutil.rmtree(r.folder); history(r, progress=False)
     assert [r.csv.read_bytes() for r in both] == apart and apart[0] != apart[1]
