@@ -14,7 +14,7 @@ from .models import frozen, mode
 
 # %% ../nbs/04_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
-    "`x_adv` brought into the `eps`-ball around `x` and into [0, 1]."
+    "Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1]; under l2 with `box_first` in the other order (TRADES)."
     if norm == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
     if box_first: x_adv = x_adv.clamp(0, 1)
     delta = x_adv - x
@@ -23,7 +23,7 @@ def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
 
 # %% ../nbs/04_attacks.ipynb #cb83a7aa
 def step(x_adv, grad, step_size: float, norm: str = "linf"):
-    "One ascent step of length `step_size` (per pixel under linf, in l2 norm under l2)."
+    "`x_adv` (N, ...) after one ascent step along `grad` of length `step_size` (per pixel under linf, in l2 norm under l2); a zero gradient moves nothing. Madry et al. 2018."
     if norm == "linf": return x_adv + step_size * grad.sign()
     shape = (-1, *[1] * (grad.ndim - 1))
     top = grad.flatten(1).abs().amax(1).view(shape)

@@ -78,12 +78,12 @@ class Simplex:
 
 # %% ../nbs/05_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
-    "Standard deviation of the row norms of `M` (C, p) (paper), or std(correction=1)/mean (`cv`, released code). 0 for an ETF."
+    "Standard deviation of the row norms of the centred class means `M` (C, p) (paper), or std(correction=1)/mean (`cv`, released code). 0 for an ETF."
     n = M.norm(dim=1)
     return (n.std(correction=1) / n.mean()).item() if cv else n.std(correction=0).item()
 
 def equiangular(M) -> float:
-    "Mean over pairs of rows of abs(cos + 1/(C-1)). 0 for an ETF; NaN if a row is zero or there is one row."
+    "Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)). 0 for an ETF; NaN if a row is zero or there is one row."
     C = len(M)
     if C < 2: return math.nan
     unit = M / M.norm(dim=1, keepdim=True)

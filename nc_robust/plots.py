@@ -79,12 +79,12 @@ def columns_of(t, *by) -> list:
     return [(", ".join(map(name, k)), g) for k, g in t.groupby(list(by), sort=False)]
 
 # %% ../nbs/11_plots.ipynb #fb34b9b1
-def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None, by=("regime", "arch")):
-    "Curves over epochs: a row for each of `metrics` (a name, or (name, views)), a column for each of `by`. `marks`: {metric: (y, text)} draws a level."
+def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None, by=("regime", "arch"), labels=None):
+    "Curves over epochs: a row for each of `metrics` (a name, or (name, views)), a column for each of `by`. `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend."
     t = t[(t.split == split) & (t.layer == "features")]
     rows = [(METRICS[n][0], n, v) for n, v in (m if isinstance(m, tuple) else (m, views) for m in metrics)]
     def draw(ax, row, column):
-        for v in row[2]: curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1])
+        for v in row[2]: curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1], **{"label": labels[v]} if labels else {})
         if marks and row[1] in marks: level(ax, *marks[row[1]])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 

@@ -1,0 +1,50 @@
+"The fast forms of a training step do what the plain one does."
+import pytest, torch
+from nc_robust.config import REGIMES, configure, generator
+from nc_robust.data import load, pixels
+from nc_robust.replay import compiled, rerun
+from nc_robust.train import fast_step, regime, start, train_epoch, train_step
+
+def weights(model): return torch.cat([t.double().flatten() for t in model.state_dict().values()])
+
+@pytest.mark.long
+@pytest.mark.parametrize("r", ["at", "trades"])
+def test_generated_code_trains_alike(r):
+    "Compiled with code generation, three steps end within rounding of the plain ones."
+    digits, ends = load("digits", 12), []
+    for wrap in (lambda m: m, compiled):
+        c = configure(r, "vgg11", "smoke", steps=3)
+        (model, opt), gen = start(c, digits), generator("cpu", 0)
+        net = wrap(model.train())
+        for i in range(3): train_step(regime(c), net, opt, pixels(digits.train.x[i::4]), digits.train.y[i::4], gen)
+        ends.append(weights(model))
+    gap = (ends[0] - ends[1]).abs().max()
+    assert 0 < gap < 1e-3 * ends[0].abs().max()
+
+@pytest.mark.parametrize("r", REGIMES)
+def test_a_recording_that_fails_leaves_no_trace(r, capsys):
+    "If recording fails after its warm-up, one line says so and the run ends with the bytes of one that never tried."
+    def no_memory(f, gen): f(); raise torch.OutOfMemoryError("no room for a recording")
+    digits, ends = load("digits", 5), []
+    for record in (None, no_memory):
+        c = configure(r, "vgg11", "smoke", epochs=2, batch_size=16)
+        model, opt = start(c, digits)
+        step = fast_step(c, model, opt, record=record)
+        for e in range(2): train_epoch(model, opt, digits, c, e, step=step)
+        ends.append(weights(model))
+    assert torch.equal(*ends)
+    assert capsys.readouterr().out.count("recorded: not to be had here (OutOfMemoryError: no room for a recording); going on step by step") == 1
+
+def test_recorded_state_goes_on_from_a_checkpoint():
+    "Weights, momenta and the learning rate of a recorded run, loaded into a plain one and back, train on alike."
+    digits = load("digits", 5)
+    c = configure("at", "vgg11", "smoke", epochs=4, batch_size=16)
+    def run(kinds):
+        model, opt = start(c, digits)
+        for e, kind in enumerate(kinds):
+            saved = [model.state_dict(), opt.state_dict()] if e else None
+            model, opt = start(c, digits)
+            if saved: model.load_state_dict(saved[0]); opt.load_state_dict(saved[1])
+            train_epoch(model, opt, digits, c, e, step=fast_step(c, model, opt, record=kind))
+        return weights(model)
+    assert torch.equal(run([None] * 4), run([None, rerun, None, rerun]))
