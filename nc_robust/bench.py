@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['interleaved', 'noise', 'one_step', 'bench_steps', 'forwards', 'forward_flops', 'peak_teraflops', 'where_time_goes',
-           'bench_attack', 'bench_nc1']
+           'bench_attack', 'peak_memory', 'bench_nc1']
 
 # %% ../nbs/14_bench.ipynb #b8cf800c
-import statistics, time
+import statistics, time, weakref
 import pandas as pd, torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from .config import Config, generator
 from .data import Data, Split, pixels
@@ -36,11 +38,12 @@ def noise(size: int, channels: int, n: int, classes: int = 10, device="cpu") -> 
     return Data("noise", list(map(str, range(classes))), split, split, (0.5,) * channels, (0.25,) * channels)
 
 def one_step(c: Config, d: Data, device="cpu", how: str = "fast"):
-    "A call that makes one training step of configuration `c` on all of `d`: `fast` as runs are trained, `eager` neither compiled nor recorded, `plain` as published, `strict` the same without TF32."
+    "A call that makes one training step of configuration `c` on all of `d`: `fast` as runs are trained, `eager` neither compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` the same without TF32."
     x, y, (model, opt), reg, gen = pixels(d.train.x), d.train.y, start(c, d, device), regime(c), generator(device, 0)
     model.train(reg.training)
     if how == "fast": step = fast_step(c, model, opt, device); return lambda: step(x, y, gen)
     if how == "eager": return lambda: train_step(reg, model, opt, x, y, gen)
+    model, x = model.to(memory_format=torch.contiguous_format), x.contiguous()
     if how == "plain": return lambda: plain_step(c, model, opt, x, y, gen)
     def strict():
         with strict_fp32(): plain_step(c, model, opt, x, y, gen)
@@ -90,19 +93,40 @@ def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 
     for arch, width, size, channels in cases:
         d, c = noise(size, channels, batch, device=device), {p: Config("st", arch, width=width, precision=p) for p in ("fp32", precision)}
         model, x, y, gen = start(c["fp32"], d, device)[0].eval(), pixels(d.train.x), d.train.y, generator(device, 0)
-        t = interleaved({"plain fp32": lambda: plain_pgd(c["fp32"], model, x, y, gen)} | {f"fast {p}": lambda k=k: attack(model, x, y, k) for p, k in c.items()}, rounds)
+        first, x1 = start(c["fp32"], d, device)[0].eval().to(memory_format=torch.contiguous_format), x.contiguous()
+        t = interleaved({"plain fp32": lambda: plain_pgd(c["fp32"], first, x1, y, gen)} | {f"fast {p}": lambda k=k: attack(model, x, y, k) for p, k in c.items()}, rounds)
         out += [dict(arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s / 10, images_per_second=batch / s, ratio=t["plain fp32"] / s) for k, s in t.items()]
     return pd.DataFrame(out)
 
+# %% ../nbs/14_bench.ipynb #b42851e8
+class _Live(TorchDispatchMode):
+    "Counts the bytes of tensors made inside, as they come and go."
+    def __init__(self): super().__init__(); self.now, self.peak, self.known = 0, 0, set()
+    def gone(self, key, size): self.known.discard(key); self.now -= size
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        stores = lambda tree: {s._cdata: s for s in (t.untyped_storage() for t in tree_leaves(tree) if torch.is_tensor(t))}
+        given, out = stores((args, kwargs)), func(*args, **(kwargs or {}))
+        for key, s in stores(out).items():
+            if key in given or key in self.known: continue
+            self.known.add(key); self.now += s.nbytes(); weakref.finalize(s, self.gone, key, s.nbytes())
+        self.peak = max(self.peak, self.now)
+        return out
+
+def peak_memory(call) -> int:
+    "The most bytes that tensors made by `call()` took at one moment; what libraries use inside an operation is not seen."
+    with _Live() as live: call()
+    return live.peak
+
 # %% ../nbs/14_bench.ipynb #b42851e9
 def bench_nc1(widths, n: int = 1000, C: int = 10, limit: int = 2048, device="cpu") -> pd.DataFrame:
-    "Seconds of NC1 by its definition (up to p = `limit`) and by `neural_collapse`, which computes all metrics; and their relative difference."
+    "Seconds and peak memory of NC1 by its definition (up to p = `limit`) and by `neural_collapse`, which computes all metrics; and their relative difference."
     out, gen = [], generator(device, 0, "nc1")
     for p in widths:
         y = torch.arange(n, device=device) % C
         h = torch.randn(n, p, generator=gen, device=device) + 3 * torch.randn(C, p, generator=gen, device=device)[y]
         both = dict(ours=lambda: neural_collapse(h, y)) | (dict(plain=lambda: nc1_pinv(h, y, C)) if p <= limit else {})
         t = interleaved(both, 1)
+        space = {f"{k}_mb": peak_memory(f) / 1e6 for k, f in both.items()}
         gap = abs(nc1_pinv(h, y, C) / neural_collapse(h, y)["nc1"] - 1) if p <= limit else float("nan")
-        out.append(dict(p=p, n=n, C=C, ours=t["ours"], plain=t.get("plain", float("nan")), ratio=t.get("plain", float("nan")) / t["ours"], difference=gap))
+        out.append(dict(p=p, n=n, C=C, ours=t["ours"], plain=t.get("plain", float("nan")), ratio=t.get("plain", float("nan")) / t["ours"], difference=gap, **space))
     return pd.DataFrame(out)
