@@ -128,8 +128,8 @@ def pgd(
     y = None if y is None else y.long()
     with mode(model, bn == "train"), frozen(model), torch.no_grad():
         if check and y is not None and bn == "eval": check_labels(model, x, y)
-        a = _Attack(model, x, y, eps, step_size, norm, targeted, objective, start, gradient, box_first, generator, dtype)
-        return a.run(steps, restarts, check, info)
+        attack = _Attack(model, x, y, eps, step_size, norm, targeted, objective, start, gradient, box_first, generator, dtype)
+        return _run(attack, steps, restarts, check, info)
 
 # %% ../nbs/04_attacks.ipynb #2fa03365
 class _Attack:
@@ -159,22 +159,21 @@ class _Attack:
         return project(moved, self.x, self.eps, self.norm, self.box_first)
 
 # %% ../nbs/04_attacks.ipynb #c645243e
-def _run(self, steps, restarts, check, info):
+def _run(attack, steps, restarts, check, info):
+    "The worst of `restarts` times `steps` steps, and if asked what was noticed."
     worst, worst_value = None, None
     for _ in range(restarts):
-        x_adv = self.first()
-        for i in range(steps): x_adv = self.move(x_adv, i)
-        x_adv = project(x_adv, self.x, self.eps, self.norm)
+        x_adv = attack.first()
+        for i in range(steps): x_adv = attack.move(x_adv, i)
+        x_adv = project(x_adv, attack.x, attack.eps, attack.norm)
         if worst is None and restarts == 1: worst = x_adv; break
-        value = objective_value(self.model(x_adv), self.y, self.reference, self.targeted).nan_to_num(nan=math.inf)     # NaN is never harmless
+        value = objective_value(attack.model(x_adv), attack.y, attack.reference, attack.targeted).nan_to_num(nan=math.inf)     # NaN is never harmless
         keep = torch.ones_like(value, dtype=torch.bool) if worst is None else value > worst_value
         worst = x_adv if worst is None else torch.where(keep.view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
         worst_value = value if worst_value is None else torch.where(keep, value, worst_value)
-    share = self.vanished / max(1, steps * restarts)
-    if check: _report(self.broken, share)
+    share = attack.vanished / max(1, steps * restarts)
+    if check: _report(attack.broken, share)
     return (worst, {"zero_gradient": share.item()}) if info else worst
-
-_Attack.run = _run
 
 # %% ../nbs/04_attacks.ipynb #eabee1a7
 def _report(broken, share):

@@ -119,7 +119,7 @@ def generator(device, seed: int, *purpose) -> torch.Generator:
 
 # %% ../nbs/00_config.ipynb #c2c9abae
 _SMALL = dict(lr=dict(st=0.2, at=0.2, trades=0.05, trades_frozen_bn=0.05), milestones=(0.7, 0.9), batch_size=50,
-              width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")   # bf16 gains 1.1 (PreActResNet18) to 1.4 times (VGG11) at 8x8: figures/bench_cpu.csv
+              width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")   # bf16 gains little at 8x8 (1.05 to 1.2 times): figures/bench_cpu.csv
 SETTINGS = {
     "smoke": _SMALL | dict(lr=0.05, batch_size=32, epochs=2, per_class=12, width=8, measure_every=1),
     "quick": _SMALL | dict(epochs=300, per_class=10),
