@@ -8,6 +8,8 @@ __all__ = ['interleaved', 'noise', 'one_step', 'bench_steps', 'forwards', 'forwa
 
 # %% ../nbs/14_bench.ipynb #b8cf800c
 import statistics, time, weakref
+from contextlib import nullcontext
+from functools import partial
 import pandas as pd, torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -16,7 +18,7 @@ from .config import Config, generator
 from .data import Data, Split, pixels
 from .measure import attack
 from .metrics import nc1_pinv, neural_collapse
-from .models import build, mode, strict_fp32
+from .models import build, deterministic, strict_fp32
 from .train import fast_step, plain_pgd, plain_step, regime, start, train_step
 
 # %% ../nbs/14_bench.ipynb #f291f0cf
@@ -41,13 +43,11 @@ def one_step(c: Config, d: Data, device="cpu", how: str = "fast"):
     "A call that makes one training step of configuration `c` on all of `d`: `fast` as runs are trained, `eager` neither compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` the same without TF32."
     x, y, (model, opt), reg, gen = pixels(d.train.x), d.train.y, start(c, d, device), regime(c), generator(device, 0)
     model.train(reg.training)
-    if how == "fast": step = fast_step(c, model, opt, device); return lambda: step(x, y, gen)
-    if how == "eager": return lambda: train_step(reg, model, opt, x, y, gen)
-    model, x = model.to(memory_format=torch.contiguous_format), x.contiguous()
-    if how == "plain": return lambda: plain_step(c, model, opt, x, y, gen)
-    def strict():
-        with strict_fp32(): plain_step(c, model, opt, x, y, gen)
-    return strict
+    if how in ("plain", "strict"): model, x = model.to(memory_format=torch.contiguous_format), x.contiguous()
+    step = fast_step(c, model, opt, device) if how == "fast" else partial(train_step, reg, model, opt) if how == "eager" else partial(plain_step, c, model, opt)
+    def call():
+        with dict(plain=nullcontext, strict=strict_fp32).get(how, deterministic)(): return step(x, y, gen)
+    return call
 
 # %% ../nbs/14_bench.ipynb #fa33acc7
 def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device="cpu", rounds: int = 3, **more) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from .config import PRECISIONS, Config, configure, identity, run_name
 from .data import digest, load
 from .files import repository, runs_root, seal, set_aside, unseal, write_bytes
 from .measure import measure, measure_layers, measure_predicted, measure_radii
+from .models import deterministic
 from .train import Diverged, fast_step, start, train_epoch
 
 # %% ../nbs/09_runs.ipynb #e0467b3e
@@ -29,11 +30,11 @@ def small(data) -> bool: return data.train.x[0, 0].numel() <= 256
 @contextmanager
 def threads(data):
     "One thread for small images; for larger ones `$OMP_NUM_THREADS`, or all cores; deterministic kernels on a GPU. Restored afterwards."
-    before, cudnn = (torch.get_num_threads(), torch.backends.cudnn.deterministic), torch.backends.cudnn
-    cudnn.deterministic = True
+    before = torch.get_num_threads()
     torch.set_num_threads(1 if small(data) or os.environ.get("IN_TEST") else int(os.environ.get("OMP_NUM_THREADS") or cores()))
-    try: yield
-    finally: torch.set_num_threads(before[0]); cudnn.deterministic = before[1]
+    try:
+        with deterministic(): yield
+    finally: torch.set_num_threads(before)
 
 def cores() -> int: return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -71,3 +71,17 @@ def test_killed_make_figures_goes_on(tmp_path):
     assert again.returncode == 0, again.stderr[-2000:]
     assert (tmp_path / "out/claims.csv").exists() and len(list(tmp_path.glob("runs/*/finished"))) == 2
     assert "Nothing to be done" in subprocess.run(command, env=env, capture_output=True, text=True, timeout=240).stderr
+
+def test_speed_in_the_readme_is_the_benchmark():
+    "Every number of README's speed table is the ratio in `figures/bench_cpu.csv`, to one digit after the point."
+    root = NBS.parent
+    t = pd.read_csv(root / "figures/bench_cpu.csv", comment="#")
+    t = t[t["size"] == 32]
+    def ratio(table, regime, arch, precision):
+        mine = t[(t.table == table) & (t.arch == arch) & (t.version == f"fast {precision}") & ((t.regime == regime) | (table == "attack"))]
+        return f"{mine.ratio.item():.1f}"
+    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \| (\S+) / (\S+) \| (\S+) / (\S+) \|$", (root / "README.md").read_text(), re.M)
+    assert len(rows) == 4
+    for name, *shown in rows:
+        where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
+        assert shown == [ratio(*where, arch, p) for arch in ("preact_resnet18", "vgg11") for p in ("fp32", "bf16")], name
