@@ -113,6 +113,7 @@ def _(e, r):
     v = max(fall[x, "nc1"] for x in ("clean", "perturbed"))
     return v, v < 0.1 and max(fall.values()) < 1, "NC1 end / first epoch, larger of the two views < 0.1; equiangular and NC3 fall too"
 
+# %% ../nbs/13_claims.ipynb #b0e5dd24
 @claim(9, "AT: perturbed NC1 above clean; clean and Gaussian coincide", (2, 6), AT)
 def _(e, r):
     c, g, p = (e.last(r, v, "nc1") for v in ("clean", "gaussian", "perturbed"))
@@ -182,6 +183,7 @@ def _(e, r):
     v = np.abs(e.layers(r, "perturbed", "ncc_accuracy") - e.layers(r, "perturbed", "ncc_match")).max()
     return v, v < 0.02, "largest difference over layers < 0.02 (matching as in appendix B.2)"
 
+# %% ../nbs/13_claims.ipynb #79c102c3
 @claim(22, "AT with smaller radii: NC at the full radius improves monotonically with the radius of training", (15,), AT)
 def _(e, r):
     t = e.t[e.t.metric.isin(("nc1", "equiangular", "nc3", "nc4"))].groupby(["metric", "eps"]).value.mean().unstack(0)

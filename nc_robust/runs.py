@@ -133,6 +133,7 @@ def same_data(run: Run, s: dict):
     "Raise a `ValueError` unless the data set holds now what the state `s` was trained on."
     if s["data"] != digest(run.data): raise ValueError(f"{run.name} was trained on other data ({s['data']}) than {run.c.dataset} holds now ({digest(run.data)})")
 
+# %% ../nbs/09_runs.ipynb #f8985f71
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
     "Train what is missing. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM), `Diverged` on NaN; both after saving."
     c, s, began = run.c, run.state(), time.time()
@@ -191,6 +192,7 @@ def write_table(run: Run, s: dict, path: Path = None):
     text = "".join(f"# {k}: {v}\n" for k, v in head.items()) + body
     write_bytes(path or run.csv, seal(text.encode(), TABLE))
 
+# %% ../nbs/09_runs.ipynb #34279ddb
 def finish_early(run: Run, s: dict, stop):
     "Save and raise `Stopped`, which says why and how to go on."
     save(run, s)
