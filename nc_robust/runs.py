@@ -253,7 +253,7 @@ def finished(run: Run) -> bool:
 def published(run: Run, name: str = "history") -> pd.DataFrame:
     "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."
     path = run.table_file(name)
-    if not path.exists(): raise FileNotFoundError(f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; there are: {', '.join(sorted(p.name for p in run.folder.parent.glob('*-*'))) or 'none'}")
+    if not path.exists(): raise FileNotFoundError(f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; of {run.c.regime} and {run.c.arch} there are: {', '.join(sorted(p.name for p in run.folder.parent.glob(f'{run.c.regime}-{run.c.arch}-*'))) or 'none'}")
     return read_table(path)
 
 # %% ../nbs/09_runs.ipynb #8a1d33fa
