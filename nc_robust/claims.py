@@ -233,7 +233,7 @@ def report(figure, t: pd.DataFrame):
     kept = [old[~old.regime.isin({r.c.regime for r in figure.runs})] for old in ([pd.read_csv(path)] if path.exists() else [])]
     write_bytes(path, pd.concat([*kept, found]).to_csv(index=False).encode())
     shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]]
-    return shown.style.hide(axis="index").format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
+    return shown.style.set_uuid("claims").hide(axis="index").format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
 
 # %% ../nbs/13_claims.ipynb #576f3dba
 def merge(folder: Path) -> pd.DataFrame:

@@ -96,10 +96,10 @@ def stem(figure: Figure, part: str = None) -> str:
     data = identity(figure.runs[0].c)["dataset"].replace("folder:", "")
     return "_".join(filter(None, (figure.name, figure.tag, part, norm, data)))
 
-def save(figure: Figure, picture, t: pd.DataFrame, part: str = None) -> list:
-    "Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown. Returns the paths."
+def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
+    "Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown."
     mine = [r for r in figure.runs if r.name in set(t.run)]
-    return plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
+    plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 
 def provenance(figure: Figure, mine: list) -> dict:
     "What the figure rests on: the values all its runs share, the lists of those in which they differ."
