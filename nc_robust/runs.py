@@ -17,7 +17,7 @@ import pandas as pd, torch
 from filelock import FileLock, Timeout
 from tqdm.std import tqdm
 import nc_robust
-from .config import PRECISIONS, Config, configure, identity, run_name
+from .config import PRECISIONS, Config, configure, identity, number, run_name
 from .data import digest, load
 from .files import repository, runs_root, seal, set_aside, unseal, write_bytes
 from .measure import measure, measure_layers, measure_predicted, measure_radii
@@ -297,15 +297,16 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
 
 # %% ../nbs/09_runs.ipynb #9ff19d85
 def main(arguments: list = None):
-    "Command line: `key=value` for each argument of `configure`, and `data_root`; trains or resumes the run and prints its folder."
+    "Command line: `key=value` for each argument of `configure`, `data_root` and `max_minutes`; trains or resumes the run and prints its folder."
     try:
         words = sys.argv[1:] if arguments is None else arguments
         for w in words:
             if "=" not in w: raise ValueError(f"expected key=value, got {w!r}")
         given = {k: _value(v) for k, v in (w.split("=", 1) for w in words)}
-        root, quiet = given.pop("data_root", None), given.pop("quiet", False)
+        root, minutes, quiet = given.pop("data_root", None), given.pop("max_minutes", None), given.pop("quiet", False)
+        if minutes is not None: number("max_minutes", minutes)
         run = Run(configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given), root)
-        history(run, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
+        history(run, minutes, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
     except (Stopped, Diverged, ValueError, OSError) as e: sys.exit(f"{type(e).__name__}: {e}")
     print(run.folder)
 

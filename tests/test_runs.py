@@ -142,10 +142,11 @@ def test_kill_while_writing_figures(kills):
     written_over_and_over(kills)
 
 def test_time_limit_continues(whole):
-    "`max_minutes` stops after an epoch with `Stopped`; each further call does at least one more."
+    "`max_minutes` stops after an epoch with `Stopped`; each further call does at least one more, the command line too."
     run, epochs = run_of(), []
     for _ in range(3):
         with pytest.raises(runs.Stopped, match="time given is over"): history(run, max_minutes=0, progress=False, on_epoch=epochs.append)
+    with pytest.raises(SystemExit, match="4 of 8 epochs .the time given is over"): main(["max_minutes=0", "quiet=true", *(f"{k}={v}" for k, v in GIVEN.items())])
     history(run, progress=False)
     assert epochs == [1, 2, 3] and run.csv.read_bytes() == whole[0]
 
@@ -377,7 +378,7 @@ def test_side_by_side_gives_the_same_tables():
     for r in both: shutil.rmtree(r.folder); history(r, progress=False)
     assert [r.csv.read_bytes() for r in both] == apart and apart[0] != apart[1]
 
-@pytest.mark.parametrize("argument, says", [("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value")])
+@pytest.mark.parametrize("argument, says", [("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"), ("max_minutes=soon", "max_minutes")])
 def test_command_line_errors_are_one_line(argument, says):
     "A wrong argument ends the program with a message, not a traceback."
     with pytest.raises(SystemExit, match=says): main([argument, "scale=smoke"])
