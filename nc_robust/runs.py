@@ -306,7 +306,7 @@ def main(arguments: list = None):
         root, minutes, quiet = given.pop("data_root", None), given.pop("max_minutes", None), given.pop("quiet", False)
         if minutes is not None: number("max_minutes", minutes)
         run = Run(configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given), root)
-        history(run, minutes, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
+        history(run, max_minutes=minutes, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
     except (Stopped, Diverged, ValueError, OSError) as e: sys.exit(f"{type(e).__name__}: {e}")
     print(run.folder)
 
