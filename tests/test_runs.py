@@ -75,7 +75,7 @@ def killed_at_random(kills, whole, seed):
 def test_kill_9_and_resume(whole, capsys):
     "Three kills at random moments: the run goes on from a checkpoint, not held up by the dead process's lock, and its table is the same to the byte."
     epochs = killed_at_random(3, whole, seed=random.randrange(10**6))
-    assert epochs == list(range(epochs[0], 9)) and epochs[0] > 1
+    assert epochs == list(range(9 - len(epochs), 9)) and len(epochs) < 8          # none are left if a kill came between the last save and the exit
     assert "waiting" not in capsys.readouterr().out and (run_of().folder / ".lock").exists()
 
 @pytest.mark.long
