@@ -48,7 +48,7 @@ def test_unknown_parameters_fail(tmp_path, name, value, says):
 
 def test_two_notebooks_one_run(tmp_path):
     "Two papermill processes that need the same run at the same moment: one trains, the other waits, saying so; both draw from the same table."
-    command = [sys.executable, "-m", "papermill", NBS / "fig2.ipynb", "-k", "python3", "--no-progress-bar", "-p", "regime", "st", "-p", "archs", "vgg11", "-p", "epochs", "15"]
+    command = [sys.executable, "-m", "papermill", NBS / "fig2.ipynb", "-k", "python3", "--no-progress-bar", "-p", "regime", "st", "-p", "archs", "vgg11", "-p", "epochs", "30"]
     two = [subprocess.Popen([*command[:4], tmp_path / f"{i}.ipynb", *command[4:]], env=os.environ | {"NC_ROBUST_OUT": str(tmp_path / f"out{i}")}, stderr=subprocess.PIPE, text=True) for i in "ab"]
     errors = [p.communicate(timeout=240)[1] for p in two]
     assert [p.returncode for p in two] == [0, 0], errors
