@@ -6,7 +6,6 @@
 __all__ = ['cuda_graph', 'rerun', 'Recorded', 'settle', 'compiled', 'FirstThatWorks', 'asks_nothing']
 
 # %% ../nbs/06_replay.ipynb #6a11ce03
-import warnings
 from itertools import zip_longest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
