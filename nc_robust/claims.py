@@ -244,14 +244,14 @@ def merge(folder: Path) -> pd.DataFrame:
     kind = t.dataset.str.extract(r"^(.*?)(100)?(?:10)?$")
     t = t.assign(data=kind[0], hundred=kind[1].notna())
     hundred_base = t[~t.hundred]
-    t = pd.concat([t, *_as(15, "l2: 7, 8 and 12 to 14 as under linf", t[t.norm == "l2"], t[(t.norm == "linf")], ["hundred"]),
+    t = pd.concat([t, *_as(15, "l2: 7, 8 and 12 to 14 as under linf", t[t.norm == "l2"], t[t.norm == "linf"], ["hundred", "per_class"]),
                    *_as(16, "a hundred classes: as ten", t[t.hundred & (t.norm == "linf")], hundred_base[hundred_base.norm == "linf"], [])])
     t = t[COLUMNS].sort_values(["claim", "dataset", "norm", "regime", "arch"], kind="stable").reset_index(drop=True)
     write_bytes(Path(folder) / "claims.csv", t.to_csv(index=False).encode())
     return t
 
 def _as(number, text, these, those, also):
-    key = ["claim", "regime", "arch", "data", *also]
+    key = ["claim", "regime", "arch", "data", "width", *also]
     for (dataset, norm, arch), g in these.groupby(["dataset", "norm", "arch"]):
         m = g.drop_duplicates(key).merge(those.drop_duplicates(key), on=key, suffixes=("", "_2"))
         m = m[~m.verdict.str.startswith("not ") & ~m.verdict_2.str.startswith("not ")]
@@ -265,10 +265,9 @@ def markdown(t: pd.DataFrame) -> str:
     "The claims table for the README."
     mark = {"holds": "yes", "does not hold": "no", "not reached": "not reached", "not measured": "-"}
     lines = ["| # | claim | data, norm | regime | PreActResNet18 | VGG11 | run |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for (n, text, data, norm, regime), g in t.groupby(["claim", "text", "dataset", "norm", "regime"], sort=False):
+    for (n, text, data, norm, regime, size, epochs), g in t.groupby(["claim", "text", "dataset", "norm", "regime", "per_class", "epochs"], sort=False):
         cell = {a: f"{mark[v.verdict]}" + (f" ({v.value:.2g})" if math.isfinite(v.value) else "") for a, v in g.drop_duplicates("arch").set_index("arch").iterrows()}
-        r = g.iloc[0]
-        lines.append(f"| {n} | {text} | {data}, {norm} | {regime} | {cell.get('preact_resnet18', '')} | {cell.get('vgg11', '')} | {r.per_class}/class, {r.epochs} epochs, {r.seeds} seed(s) |")
+        lines.append(f"| {n} | {text} | {data}, {norm} | {regime} | {cell.get('preact_resnet18', '')} | {cell.get('vgg11', '')} | {size}/class, {epochs} epochs, {g.seeds.iloc[0]} seed(s) |")
     return "\n".join(lines)
 
 def write_readme(folder: Path, readme: Path):

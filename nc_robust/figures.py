@@ -91,10 +91,11 @@ def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
 
 # %% ../nbs/12_figures.ipynb #d9e46f77
 def stem(figure: Figure, part: str = None) -> str:
-    "The name of the figure's files: `<figure>[_<tag>][_<part>][_<norm>]_<data>`; the norm only where it is not the figure's own."
+    "The name of the figure's files: `<figure>[_<tag>][_<part>][_<norm>]_<data>[_<images per class>]`; the norm only where it is not the figure's own, the number where the data set is used in part (digits always are)."
+    c = figure.runs[0].c
     norm = figure.norm if figure.norm != figure.spec.get("norm", "linf") else None
-    data = identity(figure.runs[0].c)["dataset"].replace("folder:", "")
-    return "_".join(filter(None, (figure.name, figure.tag, part, norm, data)))
+    count = str(c.per_class) if c.per_class and not c.dataset.startswith("digits") else None
+    return "_".join(filter(None, (figure.name, figure.tag, part, norm, identity(c)["dataset"].replace("folder:", ""), count)))
 
 def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     "Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown."
