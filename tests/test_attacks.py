@@ -2,9 +2,11 @@
 import math, warnings
 import pytest, torch, torch.nn as nn, torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
+from nc_robust import measure
 from nc_robust.attacks import ce_direction, gaussian, kl_direction, objective_value, pgd
+from nc_robust.config import configure
 from nc_robust.data import pixels
-from nc_robust.measure import folded
+from nc_robust.measure import at_once, folded
 
 def rng(seed=0): return torch.Generator().manual_seed(seed)
 
@@ -220,6 +222,22 @@ def test_folding_batch_norm_changes_nothing(trained):
         before = snapshot(m)
         assert torch.allclose(folded(m)(x), m(x), atol=1e-3)
         assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
+
+@both_norms
+def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
+    "However many images a network is given at once, a split meets the same attack: under linf from the same random starts, under l2 from others."
+    nets, data = trained
+    x, y, c = pixels(data.test.x[:96]), data.test.y[:96], configure("st", "vgg11", "smoke", norm=norm)
+    found = {}
+    for n in (96, 40):
+        monkeypatch.setattr(measure, "at_once", lambda _: n)
+        found[n] = measure.attack(nets["vgg11"], x, y, c)[0]
+        assert torch.allclose(measure.score(nets["vgg11"], x)[0], nets["vgg11"](x), atol=1e-4)
+    same = (distance(found[96], found[40], norm) < 1e-3 * c.eps).double().mean()
+    assert same > 0.95 if norm == "linf" else same < 0.5                  # a sign at a gradient of nearly 0 may turn
+    loss = {n: F.cross_entropy(nets["vgg11"](p), y).item() for n, p in found.items()}
+    assert loss[40] == pytest.approx(loss[96], rel=0.05)                         # as far as two draws differ
+    assert at_once(torch.zeros(1, 3, 32, 32)) < at_once(x) == at_once(torch.zeros(1, 3, 32, 32, device="meta"))
 
 @both_norms
 def test_gaussian_noise(norm):
