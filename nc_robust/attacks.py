@@ -14,7 +14,8 @@ from .models import frozen, mode
 
 # %% ../nbs/04_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
-    "Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1]; under l2 with `box_first` in the other order (TRADES)."
+    """Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1];
+    under l2 with `box_first` in the other order (TRADES)."""
     if norm == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
     if box_first: x_adv = x_adv.clamp(0, 1)
     delta = x_adv - x
@@ -23,7 +24,8 @@ def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
 
 # %% ../nbs/04_attacks.ipynb #cb83a7aa
 def step(x_adv, grad, step_size: float, norm: str = "linf"):
-    "`x_adv` (N, ...) after one ascent step along `grad` of length `step_size` (per pixel under linf, in l2 norm under l2); a zero gradient moves nothing. Madry et al. 2018."
+    """`x_adv` (N, ...) after one ascent step along `grad` of length `step_size` (per pixel under linf, in l2 norm under l2);
+    a zero gradient moves nothing. Madry et al. 2018."""
     if norm == "linf": return x_adv + step_size * grad.sign()
     shape = (-1, *[1] * (grad.ndim - 1))
     top = grad.flatten(1).abs().amax(1).view(shape)
@@ -79,14 +81,18 @@ def check_attack(x, y, eps, step_size, steps, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
     for name, v in (("eps", eps), ("step_size", step_size)): number(name, v, high=1e6)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
-    if not torch.is_tensor(x) or not x.is_floating_point(): raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; for uint8 use data.pixels")
+    if not torch.is_tensor(x) or not x.is_floating_point():
+        raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; "
+                         "for uint8 use data.pixels")
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     same_device(x=x, y=y if torch.is_tensor(y) else None, model=weights)
     if not (low := x.min()) >= -1e-6 or not (high := x.max()) <= 1 + 1e-6:
         raise ValueError(f"pixels must lie in [0, 1], got [{x.min():.3g}, {x.max():.3g}]; divide by 255, and let the model normalise")
-    if y is not None and (not torch.is_tensor(y) or y.shape != x.shape[:1] or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8)):
-        raise ValueError(f"y must hold {len(x)} whole-number labels in a tensor, got {f'shape {tuple(y.shape)}, {y.dtype}' if torch.is_tensor(y) else type(y).__name__}")
+    if y is not None and (not torch.is_tensor(y) or y.shape != x.shape[:1]
+                          or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8)):
+        raise ValueError(f"y must hold {len(x)} whole-number labels in a tensor, got "
+                         f"{f'shape {tuple(y.shape)}, {y.dtype}' if torch.is_tensor(y) else type(y).__name__}")
 
 def check_labels(model, x, y):
     "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model`."
@@ -109,7 +115,8 @@ def pgd(
     targeted: bool = False,      # descend towards the labels `y` instead of away from them
     restarts: int = 1,           # the worst point per image is kept
     objective: str = "ce",       # "ce" or "kl" (away from the model's own clean prediction; y may be None)
-    start: str = "uniform",      # "uniform" (linf: in the ball; l2: random direction, length uniform in [0, eps]), "gaussian" (0.001 N(0, 1)) or "clean"
+    # "uniform" (linf: in the ball; l2: random direction, length uniform in [0, eps]), "gaussian" (0.001 N(0, 1)) or "clean"
+    start: str = "uniform",
     bn: str = "eval",            # mode of the model during the attack: "eval" or "train"
     gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
     box_first: bool = False,     # order of the two projections under l2
@@ -118,7 +125,9 @@ def pgd(
     check: bool = True,          # validate the input, warn of vanishing gradients, refuse NaN
     info: bool = False,          # also return {"zero_gradient": share}
 ):
-    "Adversarial images in the `eps`-ball around pixels `x` (N, channels, height, width), same shape, for labels `y` (N,). Madry et al. 2018; the KL form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % of the gradients vanish."
+    """Adversarial images in the `eps`-ball around pixels `x` (N, channels, height, width), same shape, for labels `y` (N,).
+    Madry et al. 2018; the KL form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients,
+    warns if more than 1 % of the gradients vanish."""
     norm = norm_name(norm)
     for n, v, ok in (("objective", objective, ("ce", "kl")), ("start", start, ("uniform", "gaussian", "clean")),
                      ("bn", bn, ("eval", "train")), ("gradient", gradient, ("stable", "summed", "published"))): choice(n, v, ok)
@@ -167,7 +176,8 @@ def _run(attack, steps, restarts, check, info):
         for i in range(steps): x_adv = attack.move(x_adv, i)
         x_adv = project(x_adv, attack.x, attack.eps, attack.norm)
         if worst is None and restarts == 1: worst = x_adv; break
-        value = objective_value(attack.model(x_adv), attack.y, attack.reference, attack.targeted).nan_to_num(nan=math.inf)     # NaN is never harmless
+        # NaN is never harmless
+        value = objective_value(attack.model(x_adv), attack.y, attack.reference, attack.targeted).nan_to_num(nan=math.inf)
         keep = torch.ones_like(value, dtype=torch.bool) if worst is None else value > worst_value
         worst = x_adv if worst is None else torch.where(keep.view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
         worst_value = value if worst_value is None else torch.where(keep, value, worst_value)
@@ -177,8 +187,11 @@ def _run(attack, steps, restarts, check, info):
 
 # %% ../nbs/04_attacks.ipynb #eabee1a7
 def _report(broken, share):
-    if broken.any(): raise ValueError(f"the model's gradient is NaN or infinite for {int(broken.sum())} of {len(broken)} images; check its weights and outputs")
-    if share > 0.01: warnings.warn(f"the gradient vanished for {share:.0%} of the images and steps: the attack is weaker than it looks", stacklevel=4)
+    if broken.any():
+        raise ValueError(f"the model's gradient is NaN or infinite for {int(broken.sum())} of {len(broken)} images; "
+                         "check its weights and outputs")
+    if share > 0.01:
+        warnings.warn(f"the gradient vanished for {share:.0%} of the images and steps: the attack is weaker than it looks", stacklevel=4)
 
 # %% ../nbs/04_attacks.ipynb #8fa8ce3e
 def gaussian(x, eps: float, norm: str = "linf", generator=None):

@@ -36,26 +36,32 @@ def interleaved(candidates: dict, rounds: int = 3) -> dict:
 def noise(size: int, channels: int, n: int, classes: int = 10, device="cpu") -> Data:
     "Random images in the shape of a data set."
     gen = generator(device, 0, "bench")
-    split = Split(torch.randint(0, 256, (n, channels, size, size), generator=gen, device=device, dtype=torch.uint8), torch.arange(n, device=device) % classes)
+    split = Split(torch.randint(0, 256, (n, channels, size, size), generator=gen, device=device, dtype=torch.uint8),
+                  torch.arange(n, device=device) % classes)
     return Data("noise", list(map(str, range(classes))), split, split, (0.5,) * channels, (0.25,) * channels)
 
 def one_step(c: Config, d: Data, device="cpu", how: str = "fast"):
-    "A call that makes one training step of configuration `c` on all of `d`: `fast` as runs are trained, `eager` neither compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` the same without TF32."
+    """A call that makes one training step of configuration `c` on all of `d`: `fast` as runs are trained, `eager` neither
+    compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` the same without TF32."""
     x, y, (model, opt), reg, gen = pixels(d.train.x), d.train.y, start(c, d, device), regime(c), generator(device, 0)
     model.train(reg.training)
     if how in ("plain", "strict"): model, x = model.to(memory_format=torch.contiguous_format), x.contiguous()
-    step = fast_step(c, model, opt, device) if how == "fast" else partial(train_step, reg, model, opt) if how == "eager" else partial(plain_step, c, model, opt)
+    step = (fast_step(c, model, opt, device) if how == "fast" else partial(train_step, reg, model, opt) if how == "eager"
+            else partial(plain_step, c, model, opt))
     def call():
         with dict(plain=nullcontext, strict=strict_fp32).get(how, deterministic)(): return step(x, y, gen)
     return call
 
 # %% ../nbs/14_bench.ipynb #fa33acc7
 def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device="cpu", rounds: int = 3, **more) -> pd.DataFrame:
-    "`cases`: (regime, arch, width, size, channels). Seconds per step, images/s, seconds per epoch of `images`, and the ratio to the plain loop. `more`: fields of `Config`."
-    out, versions = [], ("plain fp32", "fast fp32", f"fast {precision}", *(("strict fp32", f"eager {precision}") if torch.device(device).type == "cuda" else ()))
+    """`cases`: (regime, arch, width, size, channels). Seconds per step, images/s, seconds per epoch of `images`,
+    and the ratio to the plain loop. `more`: fields of `Config`."""
+    out, versions = [], ("plain fp32", "fast fp32", f"fast {precision}",
+                         *(("strict fp32", f"eager {precision}") if torch.device(device).type == "cuda" else ()))
     for r, arch, width, size, channels in cases:
         d = noise(size, channels, batch, device=device)
-        made = {v: one_step(Config(r, arch, width=width, batch_size=batch, precision=v.split()[1], **more), d, device, v.split()[0]) for v in versions}
+        made = {v: one_step(Config(r, arch, width=width, batch_size=batch, precision=v.split()[1], **more),
+                            d, device, v.split()[0]) for v in versions}
         t, work = interleaved(made, rounds), batch * forwards(r, more.get("steps", 10)) * forward_flops(arch, width, size, channels)
         out += [dict(regime=r, arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s, images_per_second=batch / s,
                      seconds_per_epoch=images * s / batch, ratio=t["plain fp32"] / s, teraflops=work / s / 1e12) for k, s in t.items()]
@@ -68,7 +74,8 @@ def forwards(regime: str, steps: int = 10) -> int:
 
 def forward_flops(arch: str, width: int, size: int, channels: int = 3) -> float:
     "Floating-point operations (two per multiply-add) of one image's forward pass, counted."
-    with FlopCounterMode(display=False) as count, torch.no_grad(): build(arch, 10, channels, width).eval()(torch.zeros(1, channels, size, size))
+    with FlopCounterMode(display=False) as count, torch.no_grad():
+        build(arch, 10, channels, width).eval()(torch.zeros(1, channels, size, size))
     return count.get_total_flops()
 
 def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> float:
@@ -88,14 +95,17 @@ def where_time_goes(call, device="cpu", top: int = 8) -> pd.DataFrame:
 
 # %% ../nbs/14_bench.ipynb #8da48390
 def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 3) -> pd.DataFrame:
-    "`cases`: (arch, width, size, channels). Images per second of ten PGD steps on a finished network in eval mode, plain and as `measure.attack` makes them, and the ratio of the two."
+    """`cases`: (arch, width, size, channels). Images per second of ten PGD steps on a finished network in eval mode,
+    plain and as `measure.attack` makes them, and the ratio of the two."""
     out = []
     for arch, width, size, channels in cases:
         d, c = noise(size, channels, batch, device=device), {p: Config("st", arch, width=width, precision=p) for p in ("fp32", precision)}
         model, x, y, gen = start(c["fp32"], d, device)[0].eval(), pixels(d.train.x), d.train.y, generator(device, 0)
         first, x1 = start(c["fp32"], d, device)[0].eval().to(memory_format=torch.contiguous_format), x.contiguous()
-        t = interleaved({"plain fp32": lambda: plain_pgd(c["fp32"], first, x1, y, gen)} | {f"fast {p}": lambda k=k: attack(model, x, y, k) for p, k in c.items()}, rounds)
-        out += [dict(arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s / 10, images_per_second=batch / s, ratio=t["plain fp32"] / s) for k, s in t.items()]
+        t = interleaved({"plain fp32": lambda: plain_pgd(c["fp32"], first, x1, y, gen)}
+                        | {f"fast {p}": lambda k=k: attack(model, x, y, k) for p, k in c.items()}, rounds)
+        out += [dict(arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s / 10,
+                     images_per_second=batch / s, ratio=t["plain fp32"] / s) for k, s in t.items()]
     return pd.DataFrame(out)
 
 # %% ../nbs/14_bench.ipynb #b42851e8
@@ -119,7 +129,8 @@ def peak_memory(call) -> int:
 
 # %% ../nbs/14_bench.ipynb #b42851e9
 def bench_nc1(widths, n: int = 1000, C: int = 10, limit: int = 2048, device="cpu") -> pd.DataFrame:
-    "Seconds and peak memory of NC1 by its definition (up to p = `limit`) and by `neural_collapse`, which computes all metrics; and their relative difference."
+    """Seconds and peak memory of NC1 by its definition (up to p = `limit`) and by `neural_collapse`, which computes
+    all metrics; and their relative difference."""
     out, gen = [], generator(device, 0, "nc1")
     for p in widths:
         y = torch.arange(n, device=device) % C
@@ -128,5 +139,6 @@ def bench_nc1(widths, n: int = 1000, C: int = 10, limit: int = 2048, device="cpu
         t = interleaved(both, 1)
         space = {f"{k}_mb": peak_memory(f) / 1e6 for k, f in both.items()}
         gap = abs(nc1_pinv(h, y, C) / neural_collapse(h, y)["nc1"] - 1) if p <= limit else float("nan")
-        out.append(dict(p=p, n=n, C=C, ours=t["ours"], plain=t.get("plain", float("nan")), ratio=t.get("plain", float("nan")) / t["ours"], difference=gap, **space))
+        out.append(dict(p=p, n=n, C=C, ours=t["ours"], plain=t.get("plain", float("nan")),
+                        ratio=t.get("plain", float("nan")) / t["ours"], difference=gap, **space))
     return pd.DataFrame(out)

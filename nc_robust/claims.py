@@ -25,7 +25,8 @@ class Evidence:
     def __init__(self, t: pd.DataFrame, C: int): self.t, self.C, self.right = t, C, etf_angle(C)
 
     def series(self, regime, view, metric, split="train", layer="features"):
-        t = self.t[(self.t.regime == regime) & (self.t["view"] == view) & (self.t.metric == metric) & (self.t.split == split) & (self.t.layer == layer)]
+        t = self.t[(self.t.regime == regime) & (self.t["view"] == view) & (self.t.metric == metric)
+                   & (self.t.split == split) & (self.t.layer == layer)]
         if t.empty: raise Missing(f"{regime}, {view}, {metric}, {split}, {layer}")
         return t.groupby("epoch").value.mean()
 
@@ -69,16 +70,19 @@ def claim(number, text, figs, regimes):
 def _(e, r):
     ratios = {m: e.last(r, "clean", m) / e.terminal(r, "clean", m) for m in ("nc1", "equinorm", "equiangular", "nc3")}
     worst = max(ratios, key=ratios.get)
-    return ratios[worst], ratios[worst] < 1 and e.last(r, "clean", "nc4") < 0.01, f"end / start of terminal phase, largest of NC1 to NC3 ({worst}) < 1, and NC4 < 0.01"
+    return (ratios[worst], ratios[worst] < 1 and e.last(r, "clean", "nc4") < 0.01,
+            f"end / start of terminal phase, largest of NC1 to NC3 ({worst}) < 1, and NC4 < 0.01")
 
 @claim(2, "ST, Gaussian: collapse only slightly weaker than on clean images", (2, 6), ST)
 def _(e, r):
     c, g, p = (e.last(r, v, "nc1") for v in ("clean", "gaussian", "perturbed"))
-    return g / c, g > c and math.log(g / c) < 0.5 * math.log(p / c), "NC1 Gaussian / clean, above 1 and below the geometric mean of 1 and perturbed / clean"
+    return (g / c, g > c and math.log(g / c) < 0.5 * math.log(p / c),
+            "NC1 Gaussian / clean, above 1 and below the geometric mean of 1 and perturbed / clean")
 
 @claim(3, "ST, perturbed: accuracy about 0, no variability collapse, no simplex", (2, 6), ST)
 def _(e, r):
-    a, n, q = e.last(r, "perturbed", "accuracy"), e.last(r, "perturbed", "nc1") / e.last(r, "clean", "nc1"), e.last(r, "perturbed", "equiangular") / e.last(r, "clean", "equiangular")
+    a, n, q = (e.last(r, "perturbed", "accuracy"), e.last(r, "perturbed", "nc1") / e.last(r, "clean", "nc1"),
+               e.last(r, "perturbed", "equiangular") / e.last(r, "clean", "equiangular"))
     return a, a < 0.05 and n > 10 and q > 2, f"perturbed accuracy < 0.05; NC1 {n:.0f} times clean (> 10), equiangular {q:.1f} times (> 2)"
 
 # %% ../nbs/13_claims.ipynb #8149f842
@@ -98,7 +102,9 @@ def _(e, r):
     if t.empty: raise Missing("predicted")
     spread = {m: g.value.std(ddof=0) / g.value.mean() for m, g in t.groupby("metric")}
     angle = t[t.metric == "angle"].value.mean()
-    return angle, angle < 0.25 * e.right and spread["count"] > 0.2 and spread["predicted_norm"] > spread["clean_norm"], f"mean angle (rad) < a quarter of {e.right:.2f}; counts vary by {spread['count']:.0%} (> 20 %), norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})"
+    return (angle, angle < 0.25 * e.right and spread["count"] > 0.2 and spread["predicted_norm"] > spread["clean_norm"],
+            f"mean angle (rad) < a quarter of {e.right:.2f}; counts vary by {spread['count']:.0%} (> 20 %), "
+            f"norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})")
 
 # %% ../nbs/13_claims.ipynb #b0e5dd22
 @claim(7, "AT: clean and robust training accuracy both reach 100 %", (2, 5, 6, 9), AT)
@@ -117,7 +123,8 @@ def _(e, r):
 @claim(9, "AT: perturbed NC1 above clean; clean and Gaussian coincide", (2, 6), AT)
 def _(e, r):
     c, g, p = (e.last(r, v, "nc1") for v in ("clean", "gaussian", "perturbed"))
-    return g / c, p > c and g / c < 1.5 and abs(math.log(g / c)) < 0.5 * math.log(p / c), f"NC1 Gaussian / clean < 1.5 and nearer to clean than to perturbed ({p / c:.1f} times clean)"
+    return (g / c, p > c and g / c < 1.5 and abs(math.log(g / c)) < 0.5 * math.log(p / c),
+            f"NC1 Gaussian / clean < 1.5 and nearer to clean than to perturbed ({p / c:.1f} times clean)")
 
 @claim(10, "AT: clean and perturbed simplex are one", (3, 10), AT)
 def _(e, r):
@@ -170,7 +177,8 @@ def _(e, r):
 @claim(19, "layers, ST: early nearest-centre classifiers are robust where the network is not; later ones are not", (12, 14), ST)
 def _(e, r):
     early, late = zip(*((v[:len(v) // 2].max(), v[-1]) for v in (e.layers(r, "perturbed", "ncc_accuracy", s) for s in ("train", "test"))))
-    return min(early), min(early) > 0.3 and max(late) < 0.1, f"best early NCC robustness, lower of train and test > 0.3; last layer {max(late):.2f} < 0.1"
+    return (min(early), min(early) > 0.3 and max(late) < 0.1,
+            f"best early NCC robustness, lower of train and test > 0.3; last layer {max(late):.2f} < 0.1")
 
 # %% ../nbs/13_claims.ipynb #79c102c1
 @claim(20, "layers: that early robustness is higher for ST than for AT", (12, 14), ST)
@@ -192,7 +200,8 @@ def _(e, r):
 
 @claim(23, "ST: every NC metric grows monotonically with the radius of the attack", (16,), ST)
 def _(e, r):
-    t = e.t[e.t.metric.isin(("nc1", "equinorm_cv", "equiangular", "nc3", "nc4"))].assign(measured=lambda d: d["view"].str.removeprefix("eps=").astype(float))
+    t = e.t[e.t.metric.isin(("nc1", "equinorm_cv", "equiangular", "nc3", "nc4"))]\
+        .assign(measured=lambda d: d["view"].str.removeprefix("eps=").astype(float))
     t = t.groupby(["metric", "measured"]).value.mean().unstack(0)
     worst = min((b / a for m in t for a, b in zip(t[m], t[m][1:]) if a), default=math.nan)
     return worst, worst > 1, "smallest ratio of a metric at a radius to that at the next smaller one > 1"
@@ -207,7 +216,8 @@ def judge(c: Claim, e: Evidence, regime: str) -> dict:
     return dict(value=float(value), verdict="holds" if holds else "does not hold", test=test)
 
 # %% ../nbs/13_claims.ipynb #c3a4404f
-COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs", "value", "verdict", "test"]
+COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs",
+           "value", "verdict", "test"]
 
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     "The verdicts of all claims about `figure` on its table `t`, one row per architecture and regime."
@@ -217,7 +227,8 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
             if regime not in c.regimes: continue
             k = g[0].c
             e = Evidence(t[t.arch == arch], int(runs.read_head(g[0])["num_classes"]))
-            out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))), dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=len({r.c.seed for r in g}),
+            out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
+                            dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=len({r.c.seed for r in g}),
                             per_class=k.per_class or "all", width=k.width, epochs=k.epochs, **judge(c, e, regime)))
     return pd.DataFrame(out, columns=COLUMNS)
 
@@ -228,12 +239,14 @@ def _groups(figure):
 
 # %% ../nbs/13_claims.ipynb #f4441791
 def report(figure, t: pd.DataFrame):
-    "Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on regimes that were not drawn this time stay in the file."
+    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table.
+    Verdicts on regimes that were not drawn this time stay in the file."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
     kept = [old[~old.regime.isin({r.c.regime for r in figure.runs})] for old in ([pd.read_csv(path)] if path.exists() else [])]
     write_bytes(path, pd.concat([*kept, found]).to_csv(index=False).encode())
     shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]]
-    return shown.style.set_uuid("claims").hide(axis="index").format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
+    return shown.style.set_uuid("claims").hide(axis="index").format({"value": "{:.3g}"})\
+        .set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
 
 # %% ../nbs/13_claims.ipynb #576f3dba
 def merge(folder: Path) -> pd.DataFrame:
@@ -257,17 +270,22 @@ def _as(number, text, these, those, also):
         m = m[~m.verdict.str.startswith("not ") & ~m.verdict_2.str.startswith("not ")]
         if len(m):
             same = m.verdict == m.verdict_2
-            yield pd.DataFrame([dict(g.iloc[0]) | dict(claim=number, text=text, figure=",".join(sorted(set(g.figure))), regime="all", value=same.mean(), verdict="holds" if same.all() else "does not hold",
-                                     test=f"share of verdicts that agree = 1 ({len(m)} compared{'' if same.all() else '; not ' + ', '.join(sorted({str(c) for c in m.claim[~same]}))})")])
+            yield pd.DataFrame([dict(g.iloc[0]) | dict(claim=number, text=text, figure=",".join(sorted(set(g.figure))), regime="all",
+                                     value=same.mean(), verdict="holds" if same.all() else "does not hold",
+                                     test=f"share of verdicts that agree = 1 ({len(m)} compared"
+                                          f"{'' if same.all() else '; not ' + ', '.join(sorted({str(c) for c in m.claim[~same]}))})")])
 
 # %% ../nbs/13_claims.ipynb #0088c0c7
 def markdown(t: pd.DataFrame) -> str:
     "The claims table for the README."
     mark = {"holds": "yes", "does not hold": "no", "not reached": "not reached", "not measured": "-"}
     lines = ["| # | claim | data, norm | regime | PreActResNet18 | VGG11 | run |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for (n, text, data, norm, regime, size, epochs), g in t.groupby(["claim", "text", "dataset", "norm", "regime", "per_class", "epochs"], sort=False):
-        cell = {a: f"{mark[v.verdict]}" + (f" ({v.value:.2g})" if math.isfinite(v.value) else "") for a, v in g.drop_duplicates("arch").set_index("arch").iterrows()}
-        lines.append(f"| {n} | {text} | {data}, {norm} | {regime} | {cell.get('preact_resnet18', '')} | {cell.get('vgg11', '')} | {size}/class, {epochs} epochs, {g.seeds.iloc[0]} seed(s) |")
+    for (n, text, data, norm, regime, size, epochs), g in t.groupby(
+            ["claim", "text", "dataset", "norm", "regime", "per_class", "epochs"], sort=False):
+        cell = {a: f"{mark[v.verdict]}" + (f" ({v.value:.2g})" if math.isfinite(v.value) else "")
+                for a, v in g.drop_duplicates("arch").set_index("arch").iterrows()}
+        lines.append(f"| {n} | {text} | {data}, {norm} | {regime} | {cell.get('preact_resnet18', '')} | {cell.get('vgg11', '')} | "
+                     f"{size}/class, {epochs} epochs, {g.seeds.iloc[0]} seed(s) |")
     return "\n".join(lines)
 
 def write_readme(folder: Path, readme: Path):

@@ -38,7 +38,8 @@ def choice(
 # %% ../nbs/00_config.ipynb #64a2f548
 def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool = False):
     "`value` if it is a finite number in [`low`, `high`] (and whole, if asked); a `ValueError` that names it otherwise."
-    try: good = not isinstance(value, bool) and isinstance(value, int if whole else (int, float)) and math.isfinite(value) and low <= value <= high
+    try: good = (not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
+                 and math.isfinite(value) and low <= value <= high)
     except OverflowError: good = False
     if not good:
         most = "" if high == math.inf else f"; at most {high:g}"
@@ -49,7 +50,9 @@ def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool
 def same_device(**tensors):
     "Raise a `ValueError` that names the places unless all `tensors` (None is passed over) are on one device."
     at = {k: str(t.device) for k, t in tensors.items() if t is not None}
-    if len(set(at.values())) > 1: raise ValueError(f"tensors lie on different devices: {', '.join(f'{k} on {d}' for k, d in at.items())}; move them together with .to(device)")
+    if len(set(at.values())) > 1:
+        raise ValueError(f"tensors lie on different devices: {', '.join(f'{k} on {d}' for k, d in at.items())}; "
+                         "move them together with .to(device)")
 
 # %% ../nbs/00_config.ipynb #ebd68d62
 def norm_name(norm) -> str:
@@ -119,8 +122,10 @@ def generator(device, seed: int, *purpose) -> torch.Generator:
 
 # %% ../nbs/00_config.ipynb #c2c9abae
 _SMALL = dict(lr=dict(st=0.2, at=0.2, trades=0.05, trades_frozen_bn=0.05), milestones=(0.7, 0.9), batch_size=50,
-              width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")   # bf16 gains little at 8x8 (1.05 to 1.2 times): figures/bench_cpu.csv
-_PILOT = _SMALL | dict(lr=dict(st=0.1, at=0.1, trades=0.05, trades_frozen_bn=0.05), epochs=100, per_class=30, precision=None)   # None: the machine's
+              # bf16 gains little at 8x8 (1.05 to 1.2 times): figures/bench_cpu.csv
+              width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")
+# precision None: what the machine multiplies natively
+_PILOT = _SMALL | dict(lr=dict(st=0.1, at=0.1, trades=0.05, trades_frozen_bn=0.05), epochs=100, per_class=30, precision=None)
 SETTINGS = {
     "smoke": _SMALL | dict(lr=0.05, batch_size=32, epochs=2, per_class=12, width=8, measure_every=1),
     "quick": _SMALL | dict(epochs=300, per_class=10),
@@ -128,7 +133,8 @@ SETTINGS = {
     "subset": _PILOT | dict(epochs=30, per_class=500, measure_every=5),
     "paper": {},
 }
-DEFAULT_DATA = dict.fromkeys(("smoke", "quick"), ("digits", "digits100")) | dict.fromkeys(("pilot", "subset", "paper"), ("cifar10", "cifar100"))
+DEFAULT_DATA = (dict.fromkeys(("smoke", "quick"), ("digits", "digits100"))
+                | dict.fromkeys(("pilot", "subset", "paper"), ("cifar10", "cifar100")))
 RADIUS = {  # (eps, step_size) by kind of data and norm: the paper's on 32x32 colour, ours on 8x8 digits
     ("images", "linf"): (8/255, 2/255), ("images", "l2"): (128/255, 15/255),
     ("digits", "linf"): (0.2, 0.05), ("digits", "l2"): (1.0, 0.12),

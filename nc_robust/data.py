@@ -163,7 +163,8 @@ def load(
     data_root: str = None,      # where torchvision keeps CIFAR; None: `$NC_ROBUST_DATA`, else the cache
     device="cpu",
 ) -> Data:
-    "The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder) and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."
+    """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
+    and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
     root = Path(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir()).expanduser()
     if dataset.startswith("folder:"): splits, classes = _folder(dataset[7:])
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
@@ -184,5 +185,6 @@ def statistics(x: torch.Tensor):
 # %% ../nbs/02_data.ipynb #84cf0708
 def batches(n: int, size: int, device="cpu", seed: int = None, epoch: int = 0):
     "Index tensors that cover `range(n)` once: shuffled by (`seed`, `epoch`), or in order if `seed` is None."
-    order = torch.arange(n, device=device) if seed is None else torch.randperm(n, device=device, generator=generator(device, seed, "order", epoch))
+    order = (torch.arange(n, device=device) if seed is None
+             else torch.randperm(n, device=device, generator=generator(device, seed, "order", epoch)))
     return order.split(size)

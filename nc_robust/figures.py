@@ -39,7 +39,8 @@ FLAGS = ("pooled", "more")     # in the notebooks that know them
 
 # %% ../nbs/12_figures.ipynb #1ec29fac
 class Figure:
-    "One figure: its `name` and its planned `runs`. `given`: parameters of the notebook, None for the figure's own (`more` is the notebook's affair)."
+    """One figure: its `name` and its planned `runs`. `given`: parameters of the notebook, None for the figure's own
+    (`more` is the notebook's affair)."""
     def __init__(self, name: str, regime=None, max_minutes=None, seeds=None, pooled=None, more=None, **given):
         self.name, self.spec, self.minutes = name, dict(FIGURES[choice("figure", name, FIGURES)]), max_minutes
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data
@@ -80,18 +81,23 @@ def pictures(figure: Figure) -> dict:
     "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the first run of each regime."
     first = {r.c.regime: r for r in reversed(figure.runs)}
     for r in first.values():
-        if not any(runs.pictures(r).values()): raise ValueError(f"{figure.name} shows four classes; {r.c.dataset} has {runs.read_head(r)['num_classes']}")
-    return {k: {int(e): {n: t.tolist() for n, t in p.items()} for e, p in runs.pictures(first[k]).items()} for k in dict.fromkeys(r.c.regime for r in figure.runs)}
+        if not any(runs.pictures(r).values()):
+            raise ValueError(f"{figure.name} shows four classes; {r.c.dataset} has {runs.read_head(r)['num_classes']}")
+    return {k: {int(e): {n: t.tolist() for n, t in p.items()} for e, p in runs.pictures(first[k]).items()}
+            for k in dict.fromkeys(r.c.regime for r in figure.runs)}
 
 def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
     "The points and means of `{regime: picture}` as a table: run, regime, view, what, class, x, y, z."
     run = {r.c.regime: r.name for r in reversed(figure.runs)}
-    return pd.DataFrame([dict(run=run[k], regime=k, view=n.removesuffix("_means"), what="mean" if n.endswith("_means") else "point", cls=c, x=q[0], y=q[1], z=q[2])
-                         for k, p in last.items() for n, t in p.items() for c, one in enumerate(t) for q in ([one] if n.endswith("_means") else one)])
+    return pd.DataFrame([dict(run=run[k], regime=k, view=n.removesuffix("_means"), what="mean" if n.endswith("_means") else "point",
+                              cls=c, x=q[0], y=q[1], z=q[2])
+                         for k, p in last.items() for n, t in p.items() for c, one in enumerate(t)
+                         for q in ([one] if n.endswith("_means") else one)])
 
 # %% ../nbs/12_figures.ipynb #d9e46f77
 def stem(figure: Figure, part: str = None) -> str:
-    "The name of the figure's files: `<figure>[_<tag>][_<part>][_<norm>]_<data>[_<images per class>]`; the norm only where it is not the figure's own, the number where the data set is used in part (digits always are)."
+    """The name of the figure's files: `<figure>[_<tag>][_<part>][_<norm>]_<data>[_<images per class>]`; the norm only
+    where it is not the figure's own, the number where the data set is used in part (digits always are)."""
     c = figure.runs[0].c
     norm = figure.norm if figure.norm != figure.spec.get("norm", "linf") else None
     count = str(c.per_class) if c.per_class and not c.dataset.startswith("digits") else None
@@ -111,5 +117,6 @@ def provenance(figure: Figure, mine: list) -> dict:
 # %% ../nbs/12_figures.ipynb #ea290f97
 def publish(figure: Figure):
     "Copy the pictures and tables of a drawn `figure`, and the tables of its runs, from `out/` and `runs/` to `figures/`."
-    for f in (f for f in out_folder().glob(f"{figure.name}_*") if f.suffix in (".png", ".pdf", ".csv")): write_bytes(runs_root("published").parent / f.name, f.read_bytes())
+    for f in (f for f in out_folder().glob(f"{figure.name}_*") if f.suffix in (".png", ".pdf", ".csv")):
+        write_bytes(runs_root("published").parent / f.name, f.read_bytes())
     for r in figure.runs: runs.publish(r, with_pictures=figure.name == "fig1")

@@ -41,7 +41,8 @@ def write_bytes(path: Path, content: bytes):
     except OSError as e:
         try: part.unlink(missing_ok=True)
         except OSError: pass
-        raise OSError(e.errno, f"could not write {path}: {e.strerror}; free some space, or name another folder with NC_ROBUST_RUNS, NC_ROBUST_OUT or NC_ROBUST_CACHE. What was saved before is intact") from e
+        raise OSError(e.errno, f"could not write {path}: {e.strerror}; free some space, "
+            "or name another folder with NC_ROBUST_RUNS, NC_ROBUST_OUT or NC_ROBUST_CACHE. What was saved before is intact") from e
 
 # %% ../nbs/01_files.ipynb #e624aee5
 def seal(body: bytes, label: str) -> bytes:
@@ -55,7 +56,8 @@ def unseal(path: Path, label: str) -> bytes:
         try: content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as e: raise ValueError(f"{path} is damaged ({e})") from e
     head, _, body = content.partition(b"\n")
-    if not head.startswith(f"{label} ".encode()): raise ValueError(f"{path} is not a file of nc_robust (its first line should begin with {label!r})")
+    if not head.startswith(f"{label} ".encode()):
+        raise ValueError(f"{path} is not a file of nc_robust (its first line should begin with {label!r})")
     if head != seal(body, label).partition(b"\n")[0]: raise ValueError(f"{path} is damaged (checksum differs)")
     return body
 

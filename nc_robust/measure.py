@@ -13,7 +13,8 @@ import torch, torch.nn.functional as F
 from .attacks import gaussian, pgd
 from .config import Config, choice, generator
 from .data import Data, pixels
-from .metrics import Means, Simplex, Spread, angles, angular_distance, class_means, equiangular, equinorm, nc1_spectrum, neural_collapse, simplex_similarity, summary
+from .metrics import (Means, Simplex, Spread, angles, angular_distance, class_means, equiangular, equinorm, nc1_spectrum,
+                               neural_collapse, simplex_similarity, summary)
 from .models import folded, mode, representations, strict_fp32
 from .train import Diverged, regime
 
@@ -31,7 +32,8 @@ def at_once(x) -> int:
     return 128 if x.device.type == "cpu" and x[0, 0].numel() > 256 else 512
 
 def attack(model, x, y, c: Config, targeted: bool = False, eps: float = None):
-    "PGD of configuration `c` on a finished network in eval mode, and the share of zero gradients. Another `eps` scales the step. Pixels `x` (N, channels, height, width), labels or targets `y` (N,)."
+    """PGD of configuration `c` on a finished network in eval mode, and the share of zero gradients.
+    Another `eps` scales the step. Pixels `x` (N, channels, height, width), labels or targets `y` (N,)."""
     if eps and not c.eps: raise ValueError(f"a run with eps 0 has no step size to scale to eps {eps}")
     scale = 1 if eps is None else eps / c.eps if c.eps else 0
     dtype = torch.bfloat16 if c.precision == "bf16" else None
@@ -67,7 +69,8 @@ def score(model, x):
 
 # %% ../nbs/08_measure.ipynb #7e10fbf5
 def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
-    "All numbers of one view: `scored` = (logits, h) on it, `y` the true labels, `clean_logits` the output on the clean images (None: this is the clean view)."
+    """All numbers of one view: `scored` = (logits, h) on it, `y` the true labels,
+    `clean_logits` the output on the clean images (None: this is the clean view)."""
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     out |= neural_collapse(h, view.y, model.linear.weight.detach(), model.linear.bias.detach(), reference, C)
@@ -75,7 +78,8 @@ def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     if clean_logits is None: return out
     mu = class_means(h, view.y, C)
     out |= dict(simplex_similarity=simplex_similarity(mu, reference), angular_distance=angular_distance(mu, reference))
-    out["kl"] = F.kl_div(logits.double().log_softmax(1), clean_logits.double().log_softmax(1), reduction="batchmean", log_target=True).item()
+    out["kl"] = F.kl_div(logits.double().log_softmax(1), clean_logits.double().log_softmax(1),
+                         reduction="batchmean", log_target=True).item()
     return out if math.isnan(view.zero_gradient) else out | dict(zero_gradient=view.zero_gradient)
 
 # %% ../nbs/08_measure.ipynb #ffee6048
@@ -94,12 +98,14 @@ def rows(epoch, split, view, values: dict, layer="features"):
     return [dict(epoch=epoch, split=split, view=view, layer=layer, metric=k, value=float(v)) for k, v in values.items()]
 
 def measure(model, data: Data, c: Config, epoch: int, crafted=None, points: int = 40):
-    "Tidy records of all views after `epoch` (from 1), and {view: (4, points, 3), view_means: (4, 3)} for a picture. `crafted`: the epoch's own perturbations (AT, TRADES)."
+    """Tidy records of all views after `epoch` (from 1), and {view: (4, points, 3), view_means: (4, 3)} for a picture.
+    `crafted`: the epoch's own perturbations (AT, TRADES)."""
     out, picture = _measure_split(model, data, c, epoch, "train", regime(c).views, crafted, points)
     out += _measure_split(model, data, c, epoch, "test", ("clean", "perturbed"), reference=picture.pop("reference"))[0]
     W = model.linear.weight.detach().double()
     W = W - W.mean(0)
-    return out + rows(epoch, "train", "weights", dict(equinorm=equinorm(W), equinorm_cv=equinorm(W, cv=True), equiangular=equiangular(W))), picture
+    return out + rows(epoch, "train", "weights",
+                      dict(equinorm=equinorm(W), equinorm_cv=equinorm(W, cv=True), equiangular=equiangular(W))), picture
 
 # %% ../nbs/08_measure.ipynb #20a3a3b3
 def _measure_split(model, data, c, epoch, split, views, crafted=None, points=0, reference=None):
@@ -109,7 +115,8 @@ def _measure_split(model, data, c, epoch, split, views, crafted=None, points=0, 
         v = make_view(name, model, x, y, c, C, crafted)
         logits, h = score(model, v.x)
         if not (logits.isfinite().all() and h.isfinite().all()):
-            raise Diverged(f"the representations of {split} images ({name}) are not finite after epoch {epoch} ({c.regime}, {c.arch}, seed {c.seed}); try a smaller lr than {c.lr}")
+            raise Diverged(f"the representations of {split} images ({name}) are not finite after epoch {epoch} "
+                           f"({c.regime}, {c.arch}, seed {c.seed}); try a smaller lr than {c.lr}")
         if reference is None: reference = picture["reference"] = class_means(h, y, C)
         out += rows(epoch, split, name, view_metrics(model, v, y, (logits, h), clean, reference))
         clean = logits if name == "clean" else clean
@@ -142,7 +149,9 @@ def layer_metrics(model, view: View, num_classes: int, references=None, pool: in
 
 # %% ../nbs/08_measure.ipynb #2d991b3c
 def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
-    "Tidy records of all layers of a finished network, train and test, clean and under fresh PGD; centres from clean training data. `pool`: maps averaged down to so many pixels a side, and named so. NC1 of the last layer also by direction (`nc1_1` …)."
+    """Tidy records of all layers of a finished network, train and test, clean and under fresh PGD; centres from clean
+    training data. `pool`: maps averaged down to so many pixels a side, and named so. NC1 of the last layer also by
+    direction (`nc1_1` …)."""
     out, references = [], None
     for split, s in (("train", data.train), ("test", data.test)):
         x = pixels(s.x)
@@ -150,7 +159,8 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
             v = make_view(name, model, x, s.y, c, data.num_classes)
             found, simplices = layer_metrics(model, v, data.num_classes, references, pool)
             references = references or simplices
-            for layer, values in found.items(): out += rows(c.epochs, split, name, values, layer if pool is None or layer == "features" else f"{layer} pooled")
+            for layer, values in found.items():
+                out += rows(c.epochs, split, name, values, layer if pool is None or layer == "features" else f"{layer} pooled")
     return out
 
 # %% ../nbs/08_measure.ipynb #358870eb
@@ -161,11 +171,13 @@ def measure_radii(model, data: Data, c: Config, radii) -> list:
     reference, out = class_means(h, y, C), []
     for eps in radii:
         x_adv, share = attack(model, x, y, c, eps=eps)
-        out += rows(c.epochs, "train", f"eps={eps:.6g}", view_metrics(model, View(x_adv, y, share), y, score(model, x_adv), clean, reference))
+        out += rows(c.epochs, "train", f"eps={eps:.6g}",
+                    view_metrics(model, View(x_adv, y, share), y, score(model, x_adv), clean, reference))
     return out
 
 def measure_predicted(model, data: Data, c: Config) -> list:
-    "Per class k of the predicted label under untargeted PGD: how many points, the norms of the clean and the predicted mean, their angle (radians)."
+    """Per class k of the predicted label under untargeted PGD: how many points,
+    the norms of the clean and the predicted mean, their angle (radians)."""
     x, y, C = pixels(data.train.x), data.train.y, data.num_classes
     v = make_view("predicted", model, x, y, c, C)
     h, g = score(model, x)[1].double(), score(model, v.x)[1].double()

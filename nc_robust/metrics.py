@@ -43,15 +43,19 @@ def class_means(h, y, num_classes: int):
 # %% ../nbs/05_metrics.ipynb #0108ae6d
 def _checked(h, y, num_classes):
     "`h` and `y` if they fit together; one clear error otherwise."
-    if torch.is_tensor(h) and torch.is_tensor(y) and h.device != y.device: raise ValueError(f"h is on {h.device}, y on {y.device}; move them together with .to(device)")
+    if torch.is_tensor(h) and torch.is_tensor(y) and h.device != y.device:
+        raise ValueError(f"h is on {h.device}, y on {y.device}; move them together with .to(device)")
     if not torch.is_tensor(h) or h.ndim != 2 or not h.is_floating_point():
         raise ValueError(f"h must be a float tensor (N, p), got {tuple(h.shape) if torch.is_tensor(h) else type(h).__name__}")
     if not torch.is_tensor(y) or y.is_floating_point() or y.shape != h.shape[:1]:
-        raise ValueError(f"y must hold {len(h)} whole-number labels, one per row of h, got {tuple(y.shape) if torch.is_tensor(y) else type(y).__name__}")
+        raise ValueError(f"y must hold {len(h)} whole-number labels, one per row of h, "
+                         f"got {tuple(y.shape) if torch.is_tensor(y) else type(y).__name__}")
     if num_classes < 2: raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes}")
     if len(h) == 0: raise ValueError("h is empty: there is nothing to measure")
-    if y.min() < 0 or y.max() >= num_classes: raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
-    if not h.isfinite().all(): raise ValueError(f"h has NaN or infinite entries in {int((~h.isfinite()).any(1).sum())} of {len(h)} rows; the network has diverged")
+    if y.min() < 0 or y.max() >= num_classes:
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    if not h.isfinite().all():
+        raise ValueError(f"h has NaN or infinite entries in {int((~h.isfinite()).any(1).sum())} of {len(h)} rows; the network has diverged")
     return h, y.long()
 
 # %% ../nbs/05_metrics.ipynb #a1b296f4
@@ -78,12 +82,14 @@ class Simplex:
 
 # %% ../nbs/05_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
-    "Standard deviation of the row norms of the centred class means `M` (C, p) (paper), or std(correction=1)/mean (`cv`, released code). 0 for an ETF."
+    """Standard deviation of the row norms of the centred class means `M` (C, p) (paper),
+    or std(correction=1)/mean (`cv`, released code). 0 for an ETF."""
     n = M.norm(dim=1)
     return (n.std(correction=1) / n.mean()).item() if cv else n.std(correction=0).item()
 
 def equiangular(M) -> float:
-    "Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)). 0 for an ETF; NaN if a row is zero or there is one row."
+    """Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)).
+    0 for an ETF; NaN if a row is zero or there is one row."""
     C = len(M)
     if C < 2: return math.nan
     unit = M / M.norm(dim=1, keepdim=True)
@@ -113,7 +119,8 @@ def angular_distance(mu, mu2) -> float:
     return angles(mu[both], mu2[both]).mean().item()
 
 def simplex_similarity(mu, mu2) -> float:
-    "Mean angle between the class means `mu` and `mu2` (C, p), each centred at the plain mean of its rows; radians (appendix B). Classes empty in either are left out."
+    """Mean angle between the class means `mu` and `mu2` (C, p), each centred at the plain mean of its rows;
+    radians (appendix B). Classes empty in either are left out."""
     both = ~(mu.isnan().any(1) | mu2.isnan().any(1))
     mu, mu2 = mu[both].double(), mu2[both].double()
     return angles(mu - mu.mean(0), mu2 - mu2.mean(0)).mean().item()
@@ -170,13 +177,16 @@ def neural_collapse(
     reference=None,     # (C, p) class means of S, usually clean training data; None: those of `h` itself
     num_classes=None,   # C; None: from `weight` or `reference`, else the largest label + 1
 ) -> dict:
-    "All metrics of appendix B of the paper on one set of representations; accumulated in float64. Keys: nc1 nc1_rank nc1_cond equinorm equinorm_cv equiangular nc3 nc3_frobenius nc4 ncc_match ncc_accuracy. Raises `ValueError` on bad input."
+    """All metrics of appendix B of the paper on one set of representations; accumulated in float64.
+    Keys: nc1 nc1_rank nc1_cond equinorm equinorm_cv equiangular nc3 nc3_frobenius nc4 ncc_match ncc_accuracy.
+    Raises `ValueError` on bad input."""
     if num_classes is None:
         given = weight if weight is not None else reference
         num_classes = len(given) if given is not None else int(y.max()) + 1 if torch.is_tensor(y) and y.numel() else 2
     h, y = _checked(h, y, num_classes)
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
-    decide = (lambda p: None) if weight is None else lambda p: (p.double() @ weight.double().T + (0 if bias is None else bias.double())).argmax(1)
+    decide = (lambda p: None) if weight is None else lambda p: (
+        p.double() @ weight.double().T + (0 if bias is None else bias.double())).argmax(1)
     m = Means(num_classes)
     for piece in _pieces(h, y): m.add(*piece)
     spread = Spread(Simplex(m.means, m.counts, h.dtype), None if reference is None else Simplex(reference, dtype=h.dtype))
@@ -193,6 +203,7 @@ def _check_shapes(h, shapes, **given):
 
 # %% ../nbs/05_metrics.ipynb #40d61a32
 def nc1_pinv(h, y, C: int) -> float:
-    "NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time. The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1."
+    """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time.
+    The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1."""
     h = h.double(); mu = class_means(h, y, C); M, R = mu - h.mean(0), h - mu[y]
     return torch.trace(torch.linalg.pinv(M.T @ M / C, rtol=1e-12) @ (R.T @ R / len(h))).item()

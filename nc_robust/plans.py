@@ -43,7 +43,8 @@ def announce(runs: list):
     c = runs[0].c
     todo = [] if runs[0].source == "published" else [(r, r.c.epochs - r.epochs_done) for r in runs]
     todo = [(r, n) for r, n in todo if n]
-    print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {c.eps:.4g}, {c.epochs} epochs, {c.precision}, on {provenance(runs[0].device)['hardware']}")
+    print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {c.eps:.4g}, "
+          f"{c.epochs} epochs, {c.precision}, on {provenance(runs[0].device)['hardware']}")
     if not todo: print("all of them are finished and only read"); return
     seconds = sum(n * seconds_per_epoch(r) for r, n in todo)
     if len(todo) > 1 and todo[0][0].device == "cpu" and small(todo[0][0].data): seconds /= min(len(todo), cores())
@@ -63,7 +64,8 @@ def _train_apart(run: Run, bar, running: list):
 def train_side_by_side(runs: list):
     "Train unfinished `runs` in parallel processes, one per core. A stop request reaches all of them; each saves its state."
     running, left = [], sum(r.c.epochs - r.epochs_done for r in runs)
-    with stop_requests() as stop, ThreadPoolExecutor(cores()) as pool, tqdm(total=left, desc=f"{len(runs)} runs side by side", unit="epoch", mininterval=0.5, file=sys.stdout) as bar:
+    with stop_requests() as stop, ThreadPoolExecutor(cores()) as pool, tqdm(
+            total=left, desc=f"{len(runs)} runs side by side", unit="epoch", mininterval=0.5, file=sys.stdout) as bar:
         jobs = [pool.submit(_train_apart, r, bar, running) for r in runs]
         while not all(j.done() for j in jobs):
             time.sleep(0.1)
@@ -79,7 +81,8 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
     parts, began = [], time.time()
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     long = sum(r.c.epochs - r.epochs_done for r in todo) > 20            # starting a process costs more than a few epochs
-    if len(todo) > 1 and long and max_minutes is None and runs[0].device == "cpu" and cores() > 1 and small(runs[0].data): train_side_by_side(todo)
+    if len(todo) > 1 and long and max_minutes is None and runs[0].device == "cpu" and cores() > 1 and small(runs[0].data):
+        train_side_by_side(todo)
     for r in runs:
         left = None if max_minutes is None else max(0.0, max_minutes - (time.time() - began) / 60)
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)

@@ -62,7 +62,8 @@ def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
 def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15, sharex="col"):
     "A figure with `draw(ax, row, column)` in each panel; `rows` are (label, ...) tuples, `columns` (title, ...) tuples."
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(len(rows), len(columns), figsize=(width, height * len(rows) + 0.55), sharex=sharex, sharey="row", squeeze=False, layout="constrained")
+        fig, axes = plt.subplots(len(rows), len(columns), figsize=(width, height * len(rows) + 0.55),
+                                 sharex=sharex, sharey="row", squeeze=False, layout="constrained")
         for row, line in zip(rows, axes):
             for column, ax in zip(columns, line): draw(ax, row, column)
             line[0].set_ylabel(row[0])
@@ -79,17 +80,22 @@ def columns_of(t, *by) -> list:
     return [(", ".join(map(name, k)), g) for k, g in t.groupby(list(by), sort=False)]
 
 # %% ../nbs/11_plots.ipynb #fb34b9b1
-def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None, by=("regime", "arch"), labels=None):
-    "Curves over epochs: a row for each of `metrics` (a name, or (name, views)), a column for each of `by`. `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend."
+def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None,
+             by=("regime", "arch"), labels=None):
+    """Curves over epochs: a row for each of `metrics` (a name, or (name, views)), a column for each of `by`.
+    `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend."""
     t = t[(t.split == split) & (t.layer == "features")]
     rows = [(METRICS[n][0], n, v) for n, v in (m if isinstance(m, tuple) else (m, views) for m in metrics)]
     def draw(ax, row, column):
-        for v in row[2]: curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1], **{"label": labels[v]} if labels else {})
+        for v in row[2]:
+            curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
+                  **{"label": labels[v]} if labels else {})
         if marks and row[1] in marks: level(ax, *marks[row[1]])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
 # %% ../nbs/11_plots.ipynb #e9a280c4
-REGIMES = {"st": ("#000000", ":", "D"), "at": ("#0072B2", "-", "o"), "trades": ("#D55E00", "--", "s"), "trades_frozen_bn": ("#009E73", "-.", "^")}   # colour, line, marker
+REGIMES = {"st": ("#000000", ":", "D"), "at": ("#0072B2", "-", "o"), "trades": ("#D55E00", "--", "s"),
+           "trades_frozen_bn": ("#009E73", "-.", "^")}   # colour, line, marker
 
 def by_regime(t: pd.DataFrame, metrics, split="train", width=PAGE):
     "Curves over epochs, one for each regime: `metrics` are (view, metric), a row for each; a column for each arch."
@@ -97,7 +103,8 @@ def by_regime(t: pd.DataFrame, metrics, split="train", width=PAGE):
     def draw(ax, row, column):
         for r, g in column[1].groupby("regime", sort=False):
             colour, line, marker = REGIMES[r]
-            curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", row[1], METRICS[row[2]][1], label=REGIME_TITLES[r], color=colour, ls=line, marker=marker)
+            curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", row[1], METRICS[row[2]][1],
+                  label=REGIME_TITLES[r], color=colour, ls=line, marker=marker)
     return grid([(f"{METRICS[m][0]}\n({VIEWS[v][0]})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw, width)
 
 # %% ../nbs/11_plots.ipynb #5db849ea
@@ -118,8 +125,10 @@ def by_layer(t: pd.DataFrame, rows, by=("regime", "arch"), width=PAGE + 1.5):
     def draw(ax, row, column):
         g = column[1].assign(depth=lambda d: d.layer.map({l: i for i, l in enumerate(dict.fromkeys(d.layer))}))
         for view, metric, split, style in row[2]:
-            curve(ax, g[(g["view"] == view) & (g.metric == metric) & (g.split == split)], "depth", view.split()[0], row[1], markevery=1, **style)
-        names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").replace("pooled", "avg") for l in dict.fromkeys(g.layer)]
+            curve(ax, g[(g["view"] == view) & (g.metric == metric) & (g.split == split)], "depth", view.split()[0], row[1],
+                  markevery=1, **style)
+        names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").replace("pooled", "avg")
+                 for l in dict.fromkeys(g.layer)]
         ax.set_xticks(range(len(names)), names, rotation=60 if len(names) > 6 else 0)
     return grid(rows, columns_of(t, *by), "layer", draw, width, height=1.35)
 
@@ -143,7 +152,9 @@ def by_radius(t: pd.DataFrame, metrics, x="measured", xlabel="eps", width=PAGE):
 # %% ../nbs/11_plots.ipynb #413cbd37
 def by_class(t: pd.DataFrame, marks=None, width=PAGE):
     "Count, norms and angle of every predicted class, sorted: a row for each, a column for each arch."
-    rows = [("predictions", ("count", "predicted")), ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")), ("angle to the\nclean mean (rad)", ("angle", "predicted"))]
+    rows = [("predictions", ("count", "predicted")),
+            ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")),
+            ("angle to the\nclean mean (rad)", ("angle", "predicted"))]
     def draw(ax, row, column):
         for metric, view in row[1:]:
             label, colour, line, _ = VIEWS[view]
@@ -167,7 +178,8 @@ def simplex_panel(ax, points, means, title=""):
 def simplices(panels: dict, width=PAGE + 1.5):
     "A row of 3-D panels; `panels`: {title: (points, means)}."
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, len(panels), figsize=(width, width / len(panels) + 0.3), subplot_kw=dict(projection="3d"), layout="constrained", squeeze=False)
+        fig, axes = plt.subplots(1, len(panels), figsize=(width, width / len(panels) + 0.3),
+                                 subplot_kw=dict(projection="3d"), layout="constrained", squeeze=False)
         for ax, (title, (points, means)) in zip(axes[0], panels.items()): simplex_panel(ax, points, means, title)
     return fig
 
@@ -178,11 +190,13 @@ def animate(pictures: dict, views=("clean", "perturbed")):
     from matplotlib.animation import FuncAnimation
     epochs = sorted(set.intersection(*(set(p) for p in pictures.values())), key=int)
     with plt.rc_context({**STYLE, "figure.dpi": 70}):
-        fig, axes = plt.subplots(len(pictures), len(views), figsize=(4.4, 2.2 * len(pictures)), subplot_kw=dict(projection="3d"), squeeze=False)
+        fig, axes = plt.subplots(len(pictures), len(views), figsize=(4.4, 2.2 * len(pictures)),
+                                 subplot_kw=dict(projection="3d"), squeeze=False)
         def draw(i):
             for row, (regime, p) in zip(axes, pictures.items()):
                 for ax, v in zip(row, views):
-                    ax.clear(); simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{REGIME_TITLES[regime]}, {v}, epoch {epochs[i]}")
+                    ax.clear()
+                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{REGIME_TITLES[regime]}, {v}, epoch {epochs[i]}")
         html = FuncAnimation(fig, draw, frames=len(epochs), interval=400).to_jshtml(default_mode="once")
         plt.close(fig)
     return HTML(html)
@@ -195,6 +209,7 @@ def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> li
     if fig is not None:
         write_bytes(files[0], drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}))
         write_bytes(files[1], drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None}))
-    write_bytes(files[2], ("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items()) + t.to_csv(index=False, float_format="%.7g")).encode())
+    write_bytes(files[2], ("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items())
+                           + t.to_csv(index=False, float_format="%.7g")).encode())
     print("\n".join(str(f) for f in files if f.exists()))
     return files

@@ -33,7 +33,8 @@ class Recorded:
         self.step, self.changes, self.gen, self.record, self.followed, self.made = step, changes, gen, record, None, {}
 
     def __call__(self, x, y, gen):
-        if gen is not self.followed: self.gen.manual_seed(gen.initial_seed()); self.followed = gen      # a fresh generator: go where it starts
+        # a fresh generator: go where it starts
+        if gen is not self.followed: self.gen.manual_seed(gen.initial_seed()); self.followed = gen
         if x.shape not in self.made: self.made[x.shape] = self.make(x.clone(), y.clone())
         at_x, at_y, replay, out = self.made[x.shape]
         at_x.copy_(x); at_y.copy_(y); replay()
@@ -58,7 +59,8 @@ def settle(f, device, times: int = 3):
 
 # %% ../nbs/06_replay.ipynb #6a11ce0d
 def compiled(model, backend: str = "inductor"):
-    "`model` behind `torch.compile`, sharing its weights: shapes fixed, convolutions in channels-last layout also where only the input needs a gradient."
+    """`model` behind `torch.compile`, sharing its weights: shapes fixed,
+    convolutions in channels-last layout also where only the input needs a gradient."""
     import torch._dynamo
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     options = dict(force_layout_optimization=True) if backend == "inductor" else None
@@ -78,7 +80,8 @@ class FirstThatWorks:
             except Exception as e:
                 if len(self.ways) == 1: raise
                 failed = self.way; del self.ways[failed]
-                print(f"{failed}: not to be had here ({type(e).__name__}: {(str(e).strip() or 'no reason given').splitlines()[0][:120]}); going on {self.way}")
+                print(f"{failed}: not to be had here ({type(e).__name__}: "
+                      f"{(str(e).strip() or 'no reason given').splitlines()[0][:120]}); going on {self.way}")
 
 # %% ../nbs/06_replay.ipynb #6a11ce13
 class asks_nothing(TorchDispatchMode):
@@ -86,6 +89,7 @@ class asks_nothing(TorchDispatchMode):
     waits = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2")
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.name().split("::")[1].split(".")[0]
-        mask = name.startswith("index") and isinstance(args[1], (list, tuple)) and any(i is not None and i.dtype == torch.bool for i in args[1])
+        mask = (name.startswith("index") and isinstance(args[1], (list, tuple))
+                and any(i is not None and i.dtype == torch.bool for i in args[1]))
         if name in self.waits or mask: raise RuntimeError(f"{name} waits for a value on the host")
         return func(*args, **(kwargs or {}))

@@ -51,7 +51,8 @@ def load_state(path: Path, device="cpu") -> dict:
     "Load what `save_state` saved; a `ValueError` says what is wrong with the file."
     body = unseal(path, CHECKPOINT)
     try: return torch.load(io.BytesIO(body), map_location=device, weights_only=True)
-    except Exception as e: raise ValueError(f"{path} holds something that is not plain tensors and values; nothing of it was executed") from e
+    except Exception as e:
+        raise ValueError(f"{path} holds something that is not plain tensors and values; nothing of it was executed") from e
 
 # %% ../nbs/09_runs.ipynb #a40c9ac1
 class Stopped(RuntimeError): "A run ended before its last epoch; its state is saved, and the same call continues it."
@@ -74,9 +75,11 @@ def provenance(device="cpu") -> dict:
         git = lambda *a: subprocess.run(["git", "-C", str(root), *a], capture_output=True, text=True).stdout.strip()
         try: commit = git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "nc_robust") else "")
         except OSError: pass
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")),
+               platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
     hardware = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else f"{cpu}, {cores()} cores"
-    return dict(version=nc_robust.__version__, commit=commit or "unknown", hardware=hardware, torch=str(torch.__version__), python=platform.python_version())
+    return dict(version=nc_robust.__version__, commit=commit or "unknown", hardware=hardware,
+                torch=str(torch.__version__), python=platform.python_version())
 
 # %% ../nbs/09_runs.ipynb #66712876
 def joined(before: dict, now: dict) -> dict:
@@ -115,7 +118,8 @@ class Run:
         try: state = load_state(self.state_file, self.device)
         except ValueError as e:
             print(f"{e}; set aside as {set_aside(self.state_file).name}, starting again"); return None
-        if not isinstance(state, dict) or not {"config", "epoch", "records"} <= state.keys(): raise ValueError(f"{self.state_file} is not the state of a run; move it away")
+        if not isinstance(state, dict) or not {"config", "epoch", "records"} <= state.keys():
+            raise ValueError(f"{self.state_file} is not the state of a run; move it away")
         if state["config"] != identity(self.c): raise ValueError(f"{self.state_file} belongs to another configuration; move it away")
         return state
 
@@ -125,26 +129,31 @@ class Run:
 # %% ../nbs/09_runs.ipynb #f8985f70
 def _usable(device):
     try: torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as e: raise ValueError(f"device {device!r} is not to be had here ({str(e).splitlines()[0][:120]}); without it, a GPU is used where there is one") from e
+    except (RuntimeError, AssertionError, TypeError) as e:
+        raise ValueError(f"device {device!r} is not to be had here ({str(e).splitlines()[0][:120]}); "
+                         "without it, a GPU is used where there is one") from e
     return device
 
 # %% ../nbs/09_runs.ipynb #f8985f68
 def same_data(run: Run, s: dict):
     "Raise a `ValueError` unless the data set holds now what the state `s` was trained on."
-    if s["data"] != digest(run.data): raise ValueError(f"{run.name} was trained on other data ({s['data']}) than {run.c.dataset} holds now ({digest(run.data)})")
+    if s["data"] != digest(run.data):
+        raise ValueError(f"{run.name} was trained on other data ({s['data']}) than {run.c.dataset} holds now ({digest(run.data)})")
 
 # %% ../nbs/09_runs.ipynb #f8985f71
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
     "Train what is missing. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM), `Diverged` on NaN; both after saving."
     c, s, began = run.c, run.state(), time.time()
     model, opt = start(c, run.data, run.device)
-    s = s or dict(config=identity(c), epoch=0, records=[], pictures={}, seconds=0.0, data=digest(run.data), classes=run.data.num_classes, provenance=provenance(run.device))
+    s = s or dict(config=identity(c), epoch=0, records=[], pictures={}, seconds=0.0, data=digest(run.data),
+                  classes=run.data.num_classes, provenance=provenance(run.device))
     same_data(run, s)
     s["provenance"] = joined(s["provenance"], provenance(run.device))
     if s["epoch"]: model.load_state_dict(s["model"]); opt.load_state_dict(s["optimiser"])
     saved, s["model"], s["optimiser"] = time.time(), model.state_dict(), opt.state_dict()
     step = fast_step(c, model, opt, run.device)
-    with threads(run.data), stop_requests() as stop, tqdm(total=c.epochs, initial=s["epoch"], desc=_label(c), unit="epoch", disable=not progress, mininterval=0.5, file=sys.stdout) as bar:
+    with threads(run.data), stop_requests() as stop, tqdm(total=c.epochs, initial=s["epoch"], desc=_label(c), unit="epoch",
+                                                          disable=not progress, mininterval=0.5, file=sys.stdout) as bar:
         while s["epoch"] < c.epochs:
             late = time.time()
             try: s = _next_epoch(run, model, opt, step, s, stop)
@@ -197,7 +206,8 @@ def finish_early(run: Run, s: dict, stop):
     "Save and raise `Stopped`, which says why and how to go on."
     save(run, s)
     why = f"signal {signal.Signals(stop[0]).name}" if stop else "the time given is over"
-    raise Stopped(f"{run.name} stopped after {s['epoch']} of {run.c.epochs} epochs ({why}); the state is saved, the same command goes on from there")
+    raise Stopped(f"{run.name} stopped after {s['epoch']} of {run.c.epochs} epochs ({why}); "
+                  "the state is saved, the same command goes on from there")
 
 def table(records: list, run: str, seed: int) -> pd.DataFrame:
     "Records as the one tidy table: run, seed, epoch, split, view, layer, metric, value."
@@ -230,7 +240,9 @@ def locked(run: Run):
 
 # %% ../nbs/09_runs.ipynb #772797fb
 def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None) -> pd.DataFrame:
-    "The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data or another configuration), `FileNotFoundError` (not published)."
+    """The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained
+    epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data or another configuration),
+    `FileNotFoundError` (not published)."""
     if run.source == "published": return published(run)
     with locked(run):
         s = run.state()
@@ -253,13 +265,18 @@ def finished(run: Run) -> bool:
 def published(run: Run, name: str = "history") -> pd.DataFrame:
     "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."
     path = run.table_file(name)
-    if not path.exists(): raise FileNotFoundError(f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; of {run.c.regime} and {run.c.arch} there are: {', '.join(sorted(p.name for p in run.folder.parent.glob(f'{run.c.regime}-{run.c.arch}-*'))) or 'none'}")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; of {run.c.regime} and {run.c.arch} there are: "
+            f"{', '.join(sorted(p.name for p in run.folder.parent.glob(f'{run.c.regime}-{run.c.arch}-*'))) or 'none'}")
     return read_table(path)
 
 # %% ../nbs/09_runs.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
     "`{epoch: {view: (4, n, 3), view_means: (4, 3)}}` of a finished run, as tensors."
-    if run.source == "published": return {e: {k: torch.tensor(v) for k, v in p.items()} for e, p in json.loads(gzip.decompress((run.folder / "pictures.json.gz").read_bytes())).items()}
+    if run.source == "published":
+        return {e: {k: torch.tensor(v) for k, v in p.items()}
+                for e, p in json.loads(gzip.decompress((run.folder / "pictures.json.gz").read_bytes())).items()}
     history(run)
     return run.state()["pictures"]
 
@@ -292,12 +309,14 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     history(run, **options)
     def records():
         model = network(run)
-        with threads(run.data): return measure_radii(model, run.data, run.c, radii) if radii is not None else EXTRAS[name](model, run.data, run.c)
+        with threads(run.data):
+            return measure_radii(model, run.data, run.c, radii) if radii is not None else EXTRAS[name](model, run.data, run.c)
     with locked(run): return read_or_make(run.table_file(key), records, run)
 
 # %% ../nbs/09_runs.ipynb #9ff19d85
 def main(arguments: list = None):
-    "Command line: `key=value` for each argument of `configure`, `data_root` and `max_minutes`; trains or resumes the run and prints its folder."
+    """Command line: `key=value` for each argument of `configure`, `data_root` and `max_minutes`;
+    trains or resumes the run and prints its folder."""
     try:
         words = sys.argv[1:] if arguments is None else arguments
         for w in words:

@@ -44,7 +44,8 @@ class Adversarial(Standard):
     "AT: cross-entropy on PGD images crafted in train mode."
     views = ("clean", "perturbed", "gaussian")
     def perturb(self, model, x, y, gen):
-        return pgd(model, x, y, self.c.eps, self.c.step_size, self.c.steps, self.c.norm, bn="train", gradient="summed", generator=gen, dtype=self.dtype, check=False)
+        return pgd(model, x, y, self.c.eps, self.c.step_size, self.c.steps, self.c.norm, bn="train", gradient="summed",
+                   generator=gen, dtype=self.dtype, check=False)
 
     def loss(self, model, x, x_adv, y):
         with bn_momentum(model, lambda m: 1 - (1 - m)**2, 2): z = self.logits(model, x_adv)
@@ -105,7 +106,8 @@ def train_step(reg: Standard, model, opt, x, y, gen):
 
 # %% ../nbs/07_train.ipynb #5191ccaa
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
-    "Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (else None). `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`)."
+    """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (else None).
+    `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`)."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)
     order, gen = batches(n, c.batch_size, device, c.seed, epoch), generator(device, c.seed, "attack", epoch)
@@ -125,7 +127,9 @@ class Diverged(RuntimeError): "The loss or the representations of a run became N
 
 def _mean_loss(losses, n, c, epoch):
     bad = (~losses.isfinite()).nonzero()
-    if len(bad): raise Diverged(f"the loss is {losses[bad[0, 0]].item()} in epoch {epoch + 1}, batch {bad[0, 0] + 1} of {len(losses)} ({c.regime}, {c.arch}, seed {c.seed}); try a smaller lr than {c.lr}")
+    if len(bad):
+        raise Diverged(f"the loss is {losses[bad[0, 0]].item()} in epoch {epoch + 1}, batch {bad[0, 0] + 1} of {len(losses)} "
+                       f"({c.regime}, {c.arch}, seed {c.seed}); try a smaller lr than {c.lr}")
     return (losses.sum() / n).item()
 
 # %% ../nbs/07_train.ipynb #e6404035
@@ -182,11 +186,13 @@ def _plain_trades_attack(c, model, x, gen):
 
 # %% ../nbs/07_train.ipynb #7b20aa02
 def fast_step(c: Config, model, opt, device="cpu", record=None):
-    "`step(x, y, gen)` -> (perturbed batch, loss), the fastest form of `train_step` for `device`. Make it after loading a state into `model` and `opt`. `record`: how to record (None: CUDA graphs on a GPU, not elsewhere)."
+    """`step(x, y, gen)` -> (perturbed batch, loss), the fastest form of `train_step` for `device`.
+    Make it after loading a state into `model` and `opt`. `record`: how to record (None: CUDA graphs on a GPU, not elsewhere)."""
     one = lambda net: partial(train_step, regime(c), net, opt)
     if record is None and torch.device(device).type != "cuda": return one(model)
     for group in opt.param_groups: group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
-    changes = lambda: [*model.state_dict().values(), *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
+    changes = lambda: [*model.state_dict().values(),
+                       *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda net: Recorded(one(net), changes, generator(device, 0, "recorded"), record or cuda_graph)
     ways = {} if c.regime == "st" or record else {"compiled and recorded": recorded(compiled(model))}
     return FirstThatWorks(ways | {"recorded": recorded(model), "step by step": one(model)})

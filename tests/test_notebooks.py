@@ -85,3 +85,8 @@ def test_speed_in_the_readme_is_the_benchmark():
     for name, *shown in rows:
         where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
         assert shown == [ratio(*where, arch, p) for arch in ("preact_resnet18", "vgg11") for p in ("fp32", "bf16")], name
+
+def test_code_fits_the_page():
+    "No line of code is wider than 140 characters: a page of JupyterLab."
+    code = [(p.stem, c.source) for p in NBS.glob("*.ipynb") for c in nbformat.read(p, 4).cells if c.cell_type == "code"]
+    assert not [(name, line) for name, source in code for line in source.splitlines() if len(line) > 140]
