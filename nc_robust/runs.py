@@ -6,7 +6,7 @@
 __all__ = ['CHECKPOINT', 'TABLE', 'EXTRAS', 'small', 'threads', 'cores', 'save_state', 'load_state', 'Stopped', 'stop_requests',
            'provenance', 'joined', 'Run', 'same_data', 'train_run', 'save', 'write_table', 'finish_early', 'table',
            'read_table', 'read_head', 'locked', 'history', 'read_or_make', 'finished', 'published', 'pictures',
-           'publish', 'network', 'extra', 'main', 'arguments']
+           'publish', 'network', 'extra', 'table_name', 'main', 'arguments']
 
 # %% ../nbs/09_runs.ipynb #c709e146
 import gzip, io, json, os, platform, signal, subprocess, sys, threading, time
@@ -221,9 +221,9 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(unseal(path, TABLE)), comment="#")
 
 # %% ../nbs/09_runs.ipynb #28a4ceb4
-def read_head(run: Run) -> dict:
-    "The `# key: value` lines at the head of a run's history: configuration and provenance."
-    lines = [l[2:] for l in unseal(run.csv, TABLE).decode().splitlines() if l.startswith("# ")]
+def read_head(run: Run, name: str = "history") -> dict:
+    "The `# key: value` lines at the head of a run's table `name`: configuration and provenance."
+    lines = [l[2:] for l in unseal(run.table_file(name), TABLE).decode().splitlines() if l.startswith("# ")]
     return dict(l.split(": ", 1) for l in lines)
 
 # %% ../nbs/09_runs.ipynb #ad01eba0
@@ -247,14 +247,14 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
     with locked(run):
         s = run.state()
         if s is None or s["epoch"] < run.c.epochs: train_run(run, max_minutes, progress, on_epoch); s = run.state()
-        return read_or_make(run.csv, lambda: s["records"], run)
+        return read_or_make(run.csv, run, lambda: s)
 
-def read_or_make(path: Path, records, run: Run) -> pd.DataFrame:
-    "The table at `path`; if it is missing or damaged, made from `records()` and the run's state."
+def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:
+    "The table at `path`; if it is missing or damaged, written from `make()`, the run's state with the records of that table."
     if path.exists():
         try: return read_table(path)
         except ValueError as e: print(f"{e}; set aside as {set_aside(path).name}, made again")
-    write_table(run, run.state() | dict(records=records()), path)
+    write_table(run, make(), path)
     return read_table(path)
 
 # %% ../nbs/09_runs.ipynb #6bac287d
@@ -304,14 +304,19 @@ EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layer
 
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     "A table about the finished network: `layers`, `layers_pooled`, `predicted`, or `radii` with the given radii."
-    key = name if radii is None else "radii_" + "_".join(f"{r:.4g}" for r in radii)
+    key = table_name(name, radii)
     if run.source == "published": return published(run, key)
     history(run, **options)
-    def records():
-        model = network(run)
+    def make():
+        model, s = network(run), run.state()
         with threads(run.data):
-            return measure_radii(model, run.data, run.c, radii) if radii is not None else EXTRAS[name](model, run.data, run.c)
-    with locked(run): return read_or_make(run.table_file(key), records, run)
+            found = EXTRAS[name](model, run.data, run.c) if radii is None else measure_radii(model, run.data, run.c, radii)
+        return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
+    with locked(run): return read_or_make(run.table_file(key), run, make)
+
+def table_name(name: str, radii=None) -> str:
+    "The file name, without ending, of the table `name` (at `radii`, if it is measured at some)."
+    return name if radii is None else "radii_" + "_".join(f"{r:.4g}" for r in radii)
 
 # %% ../nbs/09_runs.ipynb #9ff19d85
 def main(arguments: list = None):

@@ -359,6 +359,16 @@ def test_randomness_has_one_source_each(done):
     history(run, progress=False)
     assert run.csv.read_bytes() == table
 
+def test_extra_names_who_made_it(monkeypatch):
+    "A table made later from a finished network names the version that trained and the one that measured."
+    run = Run(configure("st", "vgg11", "smoke"))
+    history(run, progress=False)
+    later = runs.provenance() | dict(version="9.9")
+    monkeypatch.setattr(runs, "provenance", lambda device="cpu": later)
+    runs.extra(run, "layers")
+    trained = runs.read_head(run)["version"]
+    assert runs.read_head(run, "layers")["version"] == f"{trained}; 9.9" and trained != "9.9"
+
 @pytest.mark.parametrize("per_class", [5, None])
 def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
     "The command given to a process of its own describes the run it is for, to the last field."
