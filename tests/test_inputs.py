@@ -37,7 +37,7 @@ def test_configure(name, value):
 
 @pytest.mark.parametrize("field, value, says", [
     ("regime", "madry", "st, at, trades, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"), ("norm", "l1", "linf, l2"), ("dataset", "mnist", "digits100, cifar10"),
-    ("scale", "tiny", "smoke, quick, pilot, paper"), ("precision", "fp16", "fp32, bf16")])
+    ("scale", "tiny", "smoke, quick, pilot, subset, paper"), ("precision", "fp16", "fp32, bf16")])
 def test_unknown_names_list_the_known(field, value, says):
     "A message about a name holds the value given and everything that is allowed."
     with pytest.raises(ValueError, match=says) as e: configure(**dict(regime="st", arch="vgg11", scale="smoke") | {field: value})
