@@ -35,7 +35,7 @@ class Evidence:
     def fitted(self, regime, level=FITTED):
         "The first epoch of the terminal phase; `NotReached` if there is none."
         fit = self.series(regime, "clean" if regime == "st" else "perturbed", "accuracy")
-        if not (fit >= level).any(): raise NotReached(f"training accuracy peaks at {fit.max():.1%}, below {level:.1%}")
+        if not (fit >= level).any(): raise NotReached(f"{regime}: training accuracy peaks at {fit.max():.1%}, below {level:.1%}")
         return (fit >= level).idxmax()
 
     def terminal(self, regime, view, metric): return self.series(regime, view, metric)[self.fitted(regime)]
@@ -146,7 +146,7 @@ def _(e, r):
 
 @claim(13, "TRADES: NC1 about ten times that of AT", (4, 5, 8, 9), TRADES)
 def _(e, r):
-    e.fitted(r, 0.9)
+    e.fitted(r, 0.9); e.fitted("at", 0.9)
     v = e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1")
     return v, 3 < v, "clean NC1 TRADES / AT > 3"
 
