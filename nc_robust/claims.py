@@ -281,11 +281,12 @@ MARK = {"holds": "yes", "does not hold": "no", "not reached": "not reached", "no
 def markdown(t: pd.DataFrame) -> str:
     """The claims table for the README: a row for each claim, norm and regime, a column for each data set and size,
     in the cells the verdicts on PreActResNet18 and VGG11."""
-    sizes = list(t.groupby(["dataset", "per_class", "epochs", "seeds"], sort=False).groups)
+    size = ["dataset", "per_class", "epochs", "seeds"]
+    sizes = list(t.groupby(size, sort=False).groups)
     heads = [f"{d.removeprefix('folder:')}, {n} a class, {e} epochs, {s} seed{'s' * (s > 1)}" for d, n, e, s in sizes]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]
     for (number, text, norm, regime), g in t.groupby(["claim", "text", "norm", "regime"], sort=False):
-        cells = [_verdicts(g[(g[["dataset", "per_class", "epochs", "seeds"]] == list(size)).all(axis=1)]) for size in sizes]
+        cells = [_verdicts(g[(g[size] == list(one)).all(axis=1)]) for one in sizes]
         lines.append(f"| {number} | {text} | {norm} | {regime} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
