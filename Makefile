@@ -46,8 +46,8 @@ publish: env
 	$(BIN)/python -c 'from nc_robust.figures import FIGURES, Figure, publish; [publish(Figure(f, scale="quick")) for f in FIGURES]'
 
 claims: env
-	$(BIN)/python -c 'from pathlib import Path; from nc_robust.claims import write_readme; write_readme(Path("figures"), Path("README.md"))'
+	$(BIN)/python -c 'from pathlib import Path; from nc_robust.verdicts import write_readme; write_readme(Path("figures"), Path("README.md"))'
 
 bench: env
 	@mkdir -p out
-	$(BIN)/papermill nbs/14_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar
+	$(BIN)/papermill nbs/16_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar

@@ -20,7 +20,7 @@ def arguments(wildcards):
 rule claims:
     input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)
     output: str(OUT / "claims.csv")
-    shell: "python -c 'from nc_robust.claims import merge; merge(\"{OUT}\")'"
+    shell: "python -c 'from nc_robust.verdicts import merge; merge(\"{OUT}\")'"
 
 rule figure:
     input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest, torch
-import nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.runs as runs
+import nc_robust.files as files, nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.results as results, nc_robust.runs as runs
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
-from nc_robust.files import seal
+from nc_robust.files import CHECKPOINT, read_head, save_state, seal
 from nc_robust.models import build
-from nc_robust.runs import CHECKPOINT, Run, history, main, save_state
+from nc_robust.runs import Run, history, main
 from nc_robust.train import Diverged
 
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
@@ -180,7 +180,7 @@ def test_kill_between_table_and_state(done):
     run, table = done
     state, written = run.state(), []
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(runs, "write_bytes", lambda path, content: written.append(path.name))
+        m.setattr(files, "write_bytes", lambda path, content: written.append(path.name))
         runs.save(run, state)
     assert written == ["history.csv", "state.pt"]
 
@@ -193,22 +193,21 @@ def test_two_damages_keep_both_files(done):
 def test_extra_is_measured_once_by_two_at_a_time(done, monkeypatch):
     "Two callers that want the same extra table: the second waits for the first and reads."
     run, calls = done[0], []
-    monkeypatch.setitem(runs.EXTRAS, "layers", lambda *a: calls.append(time.sleep(0.3)) or [])
-    with ThreadPoolExecutor(2) as pool: list(pool.map(lambda _: runs.extra(Run(run.c), "layers"), range(2)))
+    monkeypatch.setitem(results.EXTRAS, "layers", lambda *a: calls.append(time.sleep(0.3)) or [])
+    with ThreadPoolExecutor(2) as pool: list(pool.map(lambda _: results.extra(Run(run.c), "layers"), range(2)))
     assert len(calls) == 1
 
 def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     "What `publish` writes gives the same tables, head and pictures, trains nothing and needs no data; damage and absence are named."
-    import nc_robust.files as files
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
     run, _ = done
-    runs.extra(run, "predicted")
-    there = runs.publish(run, with_pictures=True)
+    results.extra(run, "predicted")
+    there = results.publish(run, with_pictures=True)
     monkeypatch.setattr(runs, "load", lambda *a: pytest.fail("data was loaded"))
     assert there.folder.is_relative_to(tmp_path / "figures") and runs.finished(there)
-    assert history(there).equals(history(run)) and runs.extra(there, "predicted").equals(runs.extra(run, "predicted"))
-    assert runs.read_head(there) == runs.read_head(run) and runs.pictures(there).keys() == runs.pictures(run).keys()
-    with pytest.raises(FileNotFoundError, match="layers.*not among the published"): runs.extra(there, "layers")
+    assert history(there).equals(history(run)) and results.extra(there, "predicted").equals(results.extra(run, "predicted"))
+    assert read_head(there.csv) == read_head(run.csv) and results.pictures(there).keys() == results.pictures(run).keys()
+    with pytest.raises(FileNotFoundError, match="layers.*not among the published"): results.extra(there, "layers")
     elsewhere = Run(replace(run.c, precision="bf16"), source="published")       # asked for on a machine of another precision
     assert elsewhere.name == run.name and history(elsewhere).equals(history(run))
     there.csv.write_bytes(there.csv.read_bytes()[:-20])
@@ -364,10 +363,10 @@ def test_extra_names_who_made_it(monkeypatch):
     run = Run(configure("st", "vgg11", "smoke"))
     history(run, progress=False)
     later = runs.provenance() | dict(version="9.9")
-    monkeypatch.setattr(runs, "provenance", lambda device="cpu": later)
-    runs.extra(run, "layers")
-    trained = runs.read_head(run)["version"]
-    assert runs.read_head(run, "layers")["version"] == f"{trained}; 9.9" and trained != "9.9"
+    monkeypatch.setattr(results, "provenance", lambda device="cpu": later)
+    results.extra(run, "layers")
+    trained = read_head(run.csv)["version"]
+    assert read_head(run.table_file("layers"))["version"] == f"{trained}; 9.9" and trained != "9.9"
 
 @pytest.mark.parametrize("per_class", [5, None])
 def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
