@@ -8,6 +8,7 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 
 # %% ../nbs/04_attacks.ipynb #1ee9ace6
 import math, warnings
+from functools import partial
 import torch, torch.nn.functional as F
 from .config import choice, norm_name, number, same_device
 from .models import frozen, mode
@@ -58,8 +59,8 @@ def ce_direction(logits, y, gradient: str = "stable"):
 def kl_direction(logits, reference, gradient: str = "stable"):
     "Direction of steepest ascent of KL(softmax(reference) || softmax(logits)) in logit space, (N, C)."
     if gradient != "stable": return logits.softmax(1) - reference.softmax(1)
-    log_q, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
-    d = log_p.exp() * torch.expm1(log_q - log_p)
+    log_p2, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
+    d = log_p.exp() * torch.expm1(log_p2 - log_p)
     best = log_p.argmax(1, keepdim=True)
     d = d.scatter(1, best, 0)
     d = d.scatter(1, best, -d.sum(1, keepdim=True))
@@ -68,7 +69,8 @@ def kl_direction(logits, reference, gradient: str = "stable"):
 
 # %% ../nbs/04_attacks.ipynb #5c490b51
 def objective_value(logits, y, reference=None, targeted: bool = False):
-    "What decides between restarts, per image (N,), in float64: fooled points (+ 1e9) first, then the attack's objective."
+    """What decides between restarts, per image (N,), in float64, from logits (N, C): fooled points (+ 1e9) first, then the
+    cross-entropy; with `reference` logits (N, C) the KL alone."""
     z = logits.double()
     if reference is not None:
         p = reference.double().log_softmax(1)
@@ -87,8 +89,9 @@ def check_attack(x, y, eps, step_size, steps, restarts=1, model=None):
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     same_device(x=x, y=y if torch.is_tensor(y) else None, model=weights)
-    if not (low := x.min()) >= -1e-6 or not (high := x.max()) <= 1 + 1e-6:
-        raise ValueError(f"pixels must lie in [0, 1], got [{x.min():.3g}, {x.max():.3g}]; divide by 255, and let the model normalise")
+    low, high = x.min(), x.max()
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
+        raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")
     if y is not None and (not torch.is_tensor(y) or y.shape != x.shape[:1]
                           or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8)):
         raise ValueError(f"y must hold {len(x)} whole-number labels in a tensor, got "
@@ -108,6 +111,63 @@ def input_gradient(model, x, direction, dtype=None):
     z = logits.detach()
     z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
     return torch.autograd.grad(logits, x, direction(z).to(logits.dtype))[0]
+
+# %% ../nbs/04_attacks.ipynb #2fa03365
+class _Watch:
+    "Looks at the gradients (N, ...) of an attack: which images had NaN ones, and what share vanished."
+    def __init__(self, x):
+        self.broken, self.vanished, self.looks = torch.zeros(len(x), dtype=torch.bool, device=x.device), torch.zeros((), device=x.device), 0
+
+    def __call__(self, g):
+        g = g.flatten(1)
+        self.broken |= ~g.isfinite().all(1)
+        self.vanished += (g.abs().amax(1) == 0).float().mean()
+        self.looks += 1
+
+    @property
+    def share(self): return (self.vanished / max(1, self.looks)).item()
+
+# %% ../nbs/04_attacks.ipynb #eabee1a7
+def _report(watch):
+    if watch.broken.any():
+        raise ValueError(f"the model's gradient is NaN or infinite for {int(watch.broken.sum())} of {len(watch.broken)} images; "
+                         "check its weights and outputs")
+    if watch.share > 0.01:
+        warnings.warn(f"the gradient vanished for {watch.share:.0%} of the images and steps: the attack is weaker than it looks", stacklevel=3)
+
+# %% ../nbs/04_attacks.ipynb #c645243e
+def _begin(x, eps, norm, start, generator):
+    "Where an attack starts."
+    if start == "uniform": return random_perturb(x, eps, norm, generator)
+    return x.clone() if start == "clean" else x + 0.001 * torch.empty_like(x).normal_(generator=generator)
+
+def _uphill(logits, y, reference, gradient, targeted):
+    "The direction (N, C) in logit space in which the attack's objective grows."
+    if reference is not None: return kl_direction(logits, reference, gradient)
+    return ce_direction(logits, y, gradient) * (-1 if targeted else 1)
+
+def _move(x_adv, g, step_size, norm, gradient):
+    "`step`; under l2 the published form divides by the norm plus 1e-10."
+    if gradient != "published" or norm == "linf": return step(x_adv, g, step_size, norm)
+    return x_adv + step_size * g / (g.flatten(1).norm(dim=1).view(-1, *[1] * (g.ndim - 1)) + 1e-10)
+
+# %% ../nbs/04_attacks.ipynb #c645243f
+def _worst(attacks, value):
+    "Per image the perturbed one of highest `value(x_adv)` (N,), the first among equals; a NaN is never harmless."
+    worst = top = None
+    for x_adv in attacks:
+        now = value(x_adv).nan_to_num(nan=math.inf)
+        keep = None if worst is None else now > top
+        worst = x_adv if keep is None else torch.where(keep.view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
+        top = now if keep is None else torch.where(keep, now, top)
+    return worst
+
+def _check_options(y, targeted, **options):
+    for name, allowed in dict(objective=("ce", "kl"), start=("uniform", "gaussian", "clean"), bn=("eval", "train"),
+                              gradient=("stable", "summed", "published")).items(): choice(name, options[name], allowed)
+    if options["objective"] == "ce" and y is None: raise ValueError("y may be None only with objective='kl'; cross-entropy needs labels")
+    if options["objective"] == "kl" and targeted:
+        raise ValueError("objective='kl' has no targets; use objective='ce' with targeted=True")
 
 # %% ../nbs/04_attacks.ipynb #dc5b7549
 def pgd(
@@ -129,69 +189,24 @@ def pgd(
     Madry et al. 2018; the KL form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients,
     warns if more than 1 % of the gradients vanish."""
     norm = norm_name(norm)
-    for n, v, ok in (("objective", objective, ("ce", "kl")), ("start", start, ("uniform", "gaussian", "clean")),
-                     ("bn", bn, ("eval", "train")), ("gradient", gradient, ("stable", "summed", "published"))): choice(n, v, ok)
-    if objective == "ce" and y is None: raise ValueError("y may be None only with objective='kl'; cross-entropy needs labels")
-    if objective == "kl" and targeted: raise ValueError("objective='kl' has no targets; use objective='ce' with targeted=True")
+    _check_options(y, targeted, objective=objective, start=start, bn=bn, gradient=gradient)
     if check: check_attack(x, y, eps, step_size, steps, restarts, model)
-    y = None if y is None else y.long()
+    y, watch = None if y is None else y.long(), _Watch(x)
     with mode(model, bn == "train"), frozen(model), torch.no_grad():
         if check and y is not None and bn == "eval": check_labels(model, x, y)
-        attack = _Attack(model, x, y, eps, step_size, norm, targeted, objective, start, gradient, box_first, generator, dtype)
-        return _run(attack, steps, restarts, check, info)
-
-# %% ../nbs/04_attacks.ipynb #2fa03365
-class _Attack:
-    def __init__(self, model, x, y, eps, step_size, norm, targeted, objective, start, gradient, box_first, generator, dtype):
-        self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
-        self.reference = model(x).float() if objective == "kl" and x.dtype != torch.double else model(x) if objective == "kl" else None
-        self.vanished = torch.zeros((), device=x.device)
-        self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-
-    def first(self):
-        if self.start == "uniform": return random_perturb(self.x, self.eps, self.norm, self.generator)
-        if self.start == "clean": return self.x.clone()
-        return self.x + 0.001 * torch.empty_like(self.x).normal_(generator=self.generator)
-
-    def direction(self, logits):
-        if self.reference is not None: return kl_direction(logits, self.reference, self.gradient)
-        return ce_direction(logits, self.y, self.gradient) * (-1 if self.targeted else 1)
-
-    def move(self, x_adv, i):
-        full = self.reference is not None and i == 0
-        g = input_gradient(self.model, x_adv, self.direction, None if full else self.dtype)
-        self.broken |= ~g.flatten(1).isfinite().all(1)
-        self.vanished += (g.flatten(1).abs().amax(1) == 0).float().mean()
-        if self.gradient == "published" and self.norm == "l2":
-            moved = x_adv + self.step_size * g / (g.flatten(1).norm(dim=1).view(-1, *[1] * (g.ndim - 1)) + 1e-10)
-        else: moved = step(x_adv, g, self.step_size, self.norm)
-        return project(moved, self.x, self.eps, self.norm, self.box_first)
-
-# %% ../nbs/04_attacks.ipynb #c645243e
-def _run(attack, steps, restarts, check, info):
-    "The worst of `restarts` times `steps` steps, and if asked what was noticed."
-    worst, worst_value = None, None
-    for _ in range(restarts):
-        x_adv = attack.first()
-        for i in range(steps): x_adv = attack.move(x_adv, i)
-        x_adv = project(x_adv, attack.x, attack.eps, attack.norm)
-        if worst is None and restarts == 1: worst = x_adv; break
-        # NaN is never harmless
-        value = objective_value(attack.model(x_adv), attack.y, attack.reference, attack.targeted).nan_to_num(nan=math.inf)
-        keep = torch.ones_like(value, dtype=torch.bool) if worst is None else value > worst_value
-        worst = x_adv if worst is None else torch.where(keep.view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
-        worst_value = value if worst_value is None else torch.where(keep, value, worst_value)
-    share = attack.vanished / max(1, steps * restarts)
-    if check: _report(attack.broken, share)
-    return (worst, {"zero_gradient": share.item()}) if info else worst
-
-# %% ../nbs/04_attacks.ipynb #eabee1a7
-def _report(broken, share):
-    if broken.any():
-        raise ValueError(f"the model's gradient is NaN or infinite for {int(broken.sum())} of {len(broken)} images; "
-                         "check its weights and outputs")
-    if share > 0.01:
-        warnings.warn(f"the gradient vanished for {share:.0%} of the images and steps: the attack is weaker than it looks", stacklevel=4)
+        reference = model(x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
+        uphill = partial(_uphill, y=y, reference=reference, gradient=gradient, targeted=targeted)
+        def attack():
+            x_adv = _begin(x, eps, norm, start, generator)
+            for i in range(steps):
+                g = input_gradient(model, x_adv, uphill, None if objective == "kl" and i == 0 else dtype)
+                if check or info: watch(g)
+                x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
+            return project(x_adv, x, eps, norm)
+        value = lambda x_adv: objective_value(model(x_adv), y, reference, targeted)
+        worst = attack() if restarts == 1 else _worst((attack() for _ in range(restarts)), value)
+    if check: _report(watch)
+    return (worst, {"zero_gradient": watch.share}) if info else worst
 
 # %% ../nbs/04_attacks.ipynb #8fa8ce3e
 def gaussian(x, eps: float, norm: str = "linf", generator=None):

@@ -71,14 +71,14 @@ class Simplex:
         s, self.basis = torch.linalg.svd(self.M, full_matrices=False)[1:]
         self.s, self.basis = s[:self.C - 1], self.basis[:self.C - 1]
         self.rank = int((self.s > 8 * torch.finfo(dtype).eps * mu.norm()).sum())
-        self.vertices = self.M @ self.basis.T
+        self.vertices, self.classes = self.M @ self.basis.T, self.present.nonzero()[:, 0]
 
     def coordinates(self, h): return (h.double() - self.center) @ self.basis.T
 
     def nearest(self, z):
         "The class whose centre is nearest to coordinates `z`, as an index among all classes."
         d = torch.cdist(z, self.vertices, compute_mode="donot_use_mm_for_euclid_dist")
-        return self.present.nonzero()[:, 0][d.argmin(1)]
+        return self.classes[d.argmin(1)]
 
 # %% ../nbs/05_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
@@ -143,12 +143,14 @@ class Spread:
         if decision is not None: self._count("nc4", own != decision); self._count("ncc_match", near == decision)
         return self
 
-    def _count(self, name, hits): self.counts[name] = (self.counts[name] or 0) + hits.sum()
+    def _count(self, name, hits):
+        so_far = self.counts[name]
+        self.counts[name] = hits.sum() if so_far is None else so_far + hits.sum()
 
     def merge(self, other):
         self.squares, self.n = self.squares + other.squares, self.n + other.n
         for k, v in other.counts.items():
-            if v is not None: self.counts[k] = (self.counts[k] or 0) + v
+            if v is not None: self._count(k, v)
         return self
 
 # %% ../nbs/05_metrics.ipynb #b84e6232

@@ -11,14 +11,19 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # %% ../nbs/06_replay.ipynb #6a11ce06
-def cuda_graph(f, gen):
-    "Record `f()`, which draws from `gen`, without executing it: (replay, outputs). Each replay writes the same outputs anew."
-    graph = torch.cuda.CUDAGraph()
+_abandoned = []
+
+def cuda_graph(f, gen, stream=None):
+    """Record `f()`, which draws from `gen`, on `stream` without executing it: (replay, outputs). Each replay writes the
+    same outputs anew. After a failure the stream is as before, and what the allocator may still point at stays alive."""
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     graph.register_generator_state(gen)
-    with torch.cuda.graph(graph): out = f()
+    try:
+        with torch.cuda.graph(graph, stream=stream): out = f()
+    except BaseException: torch.cuda.set_stream(before); _abandoned.append(graph); raise
     return graph.replay, out
 
-def rerun(f, gen):
+def rerun(f, gen, stream=None):
     "`cuda_graph` for a device that cannot record: calls `f()` again."
     out = f()
     def replay():
@@ -31,42 +36,44 @@ class Recorded:
     def __init__(self, step, changes, gen, record=cuda_graph):
         "`changes()` lists the tensors that the step writes to; `gen` is the generator that the recording draws from."
         self.step, self.changes, self.gen, self.record, self.followed, self.made = step, changes, gen, record, None, {}
+        self.stream = torch.cuda.Stream(gen.device) if gen.device.type == "cuda" else None
 
     def __call__(self, x, y, gen):
-        # a fresh generator: go where it starts
-        if gen is not self.followed: self.gen.manual_seed(gen.initial_seed()); self.followed = gen
-        try:
-            if x.shape not in self.made: self.made[x.shape] = self.make(x.clone(), y.clone())
-            at_x, at_y, replay, out = self.made[x.shape]
-            at_x.copy_(x); at_y.copy_(y); replay()
-            return out
-        # whoever takes over draws from here
-        except Exception: gen.set_state(self.gen.get_state()); raise
+        # a new generator: go where it is
+        if gen is not self.followed: self.gen.set_state(gen.get_state()); self.followed = gen
+        if x.shape not in self.made:
+            gen.set_state(self.gen.get_state())     # if recording fails, whoever takes over draws from here
+            self.made[x.shape] = self.make(x.clone(), y.clone())
+        at_x, at_y, replay, out = self.made[x.shape]
+        at_x.copy_(x); at_y.copy_(y); replay()
+        return out
 
     @torch.no_grad()
     def make(self, x, y):
-        before, drawn, f = [t.clone() for t in self.changes()], self.gen.get_state(), torch.enable_grad()(lambda: self.step(x, y, self.gen))
-        try: settle(f, x.device); return x, y, *self.record(f, self.gen)
+        f = torch.enable_grad()(lambda: self.step(x, y, self.gen))
+        before, drawn = [t.clone() for t in self.changes()], self.gen.get_state()
+        try: settle(f, self.stream); return x, y, *self.record(f, self.gen, self.stream)
         finally:
             for t, b in zip_longest(self.changes(), before): t.zero_() if b is None else t.copy_(b)
             self.gen.set_state(drawn)
 
 # %% ../nbs/06_replay.ipynb #6a11ce09
-def settle(f, device, times: int = 3):
-    "Run `f()` a few times, on a GPU on a stream of its own as recording demands."
-    if torch.device(device).type != "cuda": return [f() for _ in range(times)]
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side): [f() for _ in range(times)]
-    torch.cuda.current_stream().wait_stream(side)
+def settle(f, stream=None, times: int = 3):
+    "Run `f()` a few times, on the `stream` that will record it if there is one; what follows waits for it, also after an error."
+    if stream is None: return [f() for _ in range(times)]
+    stream.wait_stream(torch.cuda.current_stream())
+    try:
+        with torch.cuda.stream(stream): [f() for _ in range(times)]
+    finally: torch.cuda.current_stream().wait_stream(stream)
 
 # %% ../nbs/06_replay.ipynb #6a11ce0d
 def compiled(model, backend: str = "inductor"):
     """`model` behind `torch.compile`, sharing its weights: shapes fixed,
     convolutions in channels-last layout also where only the input needs a gradient."""
     import torch._dynamo
-    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    options = dict(force_layout_optimization=True) if backend == "inductor" else None
+    limits = torch._dynamo.config
+    limits.recompile_limit, limits.accumulated_recompile_limit = 256, max(1024, limits.accumulated_recompile_limit)
+    options = dict(force_layout_optimization=True, deterministic=True) if backend == "inductor" else None
     return torch.compile(model, dynamic=False, backend=backend, options=options)
 
 # %% ../nbs/06_replay.ipynb #6a11ce10
@@ -83,8 +90,10 @@ class FirstThatWorks:
             except Exception as e:
                 if len(self.ways) == 1: raise
                 failed = self.way; del self.ways[failed]
-                print(f"{failed}: not to be had here ({type(e).__name__}: "
-                      f"{(str(e).strip() or 'no reason given').splitlines()[0][:120]}); going on {self.way}")
+                print(f"{failed}: not available here ({_reason(e)}{f', after {_reason(e.__context__)}' if e.__context__ else ''}); "
+                      f"going on {self.way}")
+
+def _reason(e): return f"{type(e).__name__}: {(str(e).strip() or 'no reason given').splitlines()[0][:120]}"
 
 # %% ../nbs/06_replay.ipynb #6a11ce13
 class asks_nothing(TorchDispatchMode):

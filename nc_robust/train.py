@@ -185,14 +185,16 @@ def _plain_trades_attack(c, model, x, gen):
     return (x + delta).detach()
 
 # %% ../nbs/07_train.ipynb #7b20aa02
-def fast_step(c: Config, model, opt, device="cpu", record=None):
-    """`step(x, y, gen)` -> (perturbed batch, loss), the fastest form of `train_step` for `device`.
-    Make it after loading a state into `model` and `opt`. `record`: how to record (None: CUDA graphs on a GPU, not elsewhere)."""
+def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None):
+    """`step(x, y, gen)` -> (perturbed batch, loss), the fastest form of `train_step` for `device` and a run on so many
+    `images`. Make it after loading a state into `model` and `opt`. `record`: how to record (None: CUDA graphs on a GPU,
+    not elsewhere)."""
     one = lambda net: partial(train_step, regime(c), net, opt)
     if record is None and torch.device(device).type != "cuda": return one(model)
     for group in opt.param_groups: group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
     changes = lambda: [*model.state_dict().values(),
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda net: Recorded(one(net), changes, generator(device, 0, "recorded"), record or cuda_graph)
-    ways = {} if c.regime == "st" or record else {"compiled and recorded": recorded(compiled(model))}
+    pays = c.regime != "st" and c.epochs * images / c.batch_size > 5000
+    ways = {"compiled and recorded": recorded(compiled(model))} if pays else {}
     return FirstThatWorks(ways | {"recorded": recorded(model), "step by step": one(model)})

@@ -21,10 +21,16 @@ def test_generated_code_trains_alike(r):
     gap = (ends[0] - ends[1]).abs().max()
     assert 0 < gap < 1e-3 * ends[0].abs().max()
 
+@pytest.mark.parametrize("earlier", [0, 1])
 @pytest.mark.parametrize("r", REGIMES)
-def test_a_recording_that_fails_leaves_no_trace(r, capsys):
-    "If recording fails after its warm-up, one line says so and the run ends with the bytes of one that never tried."
-    def no_memory(f, gen): f(); raise torch.OutOfMemoryError("no room for a recording")
+def test_a_recording_that_fails_leaves_no_trace(r, earlier, capsys):
+    """If recording fails after its warm-up, at the first batch or at the short one at the end of an epoch,
+    one line says so and the run ends with the bytes of one that never tried."""
+    made = []
+    def no_memory(f, gen, stream):
+        if len(made) == earlier: f(); raise torch.OutOfMemoryError("no room for a recording")
+        made.append(f)
+        return rerun(f, gen)
     digits, ends = load("digits", 5), []
     for record in (None, no_memory):
         c = configure(r, "vgg11", "smoke", epochs=2, batch_size=16)
@@ -33,7 +39,7 @@ def test_a_recording_that_fails_leaves_no_trace(r, capsys):
         for e in range(2): train_epoch(model, opt, digits, c, e, step=step)
         ends.append(weights(model))
     assert torch.equal(*ends)
-    assert capsys.readouterr().out.count("recorded: not to be had here (OutOfMemoryError: no room for a recording); going on step by step") == 1
+    assert capsys.readouterr().out.count("recorded: not available here (OutOfMemoryError: no room for a recording); going on step by step") == 1
 
 def test_recorded_state_goes_on_from_a_checkpoint():
     "Weights, momenta and the learning rate of a recorded run, loaded into a plain one and back, train on alike."
