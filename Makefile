@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 FIG    ?= fig2
 GIVEN  := $(if $(ARGS),$(ARGS),$(if $(filter fig2,$(FIG)),-p regime at))
+OUT    := $(or $(NC_ROBUST_OUT),out)
 BIN    := $(VENV)/bin
 EMPTY  :=
 NAME   := $(FIG)$(if $(strip $(GIVEN)),_$(subst /,-,$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(GIVEN))))))
@@ -21,9 +22,10 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 figure: env
-	@mkdir -p out
-	$(BIN)/papermill nbs/$(FIG).ipynb out/$(NAME).ipynb -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
-	@echo "out/$(NAME).ipynb"
+	@test -f nbs/$(FIG).ipynb || { echo "no figure $(FIG); there are: $$(cd nbs && ls fig*.ipynb trades.ipynb | sed 's/.ipynb//' | sort -V | tr '\n' ' ')"; exit 1; }
+	@mkdir -p $(OUT)
+	$(BIN)/papermill nbs/$(FIG).ipynb $(OUT)/$(NAME).ipynb -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
+	@echo "$(OUT)/$(NAME).ipynb"
 
 drift: env
 	$(BIN)/python tests/drift.py
@@ -49,5 +51,5 @@ claims: env
 	$(BIN)/python -c 'from pathlib import Path; from nc_robust.verdicts import write_readme; write_readme(Path("figures"), Path("README.md"))'
 
 bench: env
-	@mkdir -p out
-	$(BIN)/papermill nbs/16_bench.ipynb out/bench.ipynb -k python3 --no-progress-bar
+	@mkdir -p $(OUT)
+	$(BIN)/papermill nbs/16_bench.ipynb $(OUT)/bench.ipynb -k python3 --no-progress-bar

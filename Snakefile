@@ -4,18 +4,20 @@
 #   snakemake -j2 --config scale=quick figures=fig2,fig4    some
 #   OMP_NUM_THREADS=1 snakemake -j2 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades
 from nc_robust import figures, files, runs
-from nc_robust.config import default_scale, listed
+import shlex
+from nc_robust.config import choice, default_scale, listed
 
+for name in config: choice("config key", name, ("scale", "figures", "dataset", "data_root", "seeds"))
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
 GIVEN = {k: config[k] for k in ("dataset", "data_root", "seeds") if k in config}
-PLANS = {f: figures.Figure(f, scale=SCALE, **GIVEN) for f in listed(config.get("figures", list(figures.FIGURES)))}
+PLANS = {f: figures.Figure(f, scale=SCALE, **GIVEN) for f in listed("figures", config.get("figures", list(figures.FIGURES)))}
 RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs + plan.baseline}
 MARK = str(files.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."
-    return " ".join(f"'{word}'" for word in runs.arguments(RUNS[wildcards.run]))
+    return shlex.join(runs.arguments(RUNS[wildcards.run]))
 
 rule claims:
     input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)
@@ -26,7 +28,7 @@ rule figure:
     input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
-    params: " ".join(f"-p {k} '{v}'" for k, v in GIVEN.items())
+    params: " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in GIVEN.items())
     shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar -p scale {SCALE} {params} > {log} 2>&1"
 
 rule run:

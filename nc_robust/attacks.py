@@ -36,7 +36,7 @@ def step(x_adv, grad, step_size: float, norm: str = "linf"):
 
 # %% ../nbs/04_attacks.ipynb #21a60709
 def random_perturb(x, eps: float, norm: str = "linf", generator=None):
-    "`x` plus a random perturbation inside the `eps`-ball, clipped to [0, 1]."
+    "Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape."
     if norm == "linf":
         delta = torch.empty_like(x).uniform_(-1, 1, generator=generator) * eps
     else:
@@ -87,24 +87,29 @@ def check_attack(x, y, eps, step_size, steps, restarts=1, model=None):
         raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; "
                          "for uint8 use data.pixels")
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
+    if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     same_device(x=x, y=y if torch.is_tensor(y) else None, model=weights)
     low, high = x.min(), x.max()
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")
     if y is not None and (not torch.is_tensor(y) or y.shape != x.shape[:1]
-                          or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8)):
+                          or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)):
         raise ValueError(f"y must hold {len(x)} whole-number labels in a tensor, got "
                          f"{f'shape {tuple(y.shape)}, {y.dtype}' if torch.is_tensor(y) else type(y).__name__}")
 
 def check_labels(model, x, y):
     "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model`."
-    C = model(x[:1]).shape[1]
+    z = model(x[:1])
+    if not torch.is_tensor(z) or z.ndim != 2:
+        raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
+    C = z.shape[1]
     if y.min() < 0 or y.max() >= C: raise ValueError(f"labels must lie in 0..{C - 1}, got {int(y.min())}..{int(y.max())}")
 
 # %% ../nbs/04_attacks.ipynb #5d4541ea
 def input_gradient(model, x, direction, dtype=None):
-    "d/dx of <direction(logits), logits> with the direction held fixed: the ascent direction in pixel space."
+    """d/dx of <direction(logits), logits> with the direction (N, C) held fixed: the ascent direction in pixel space, in the
+    shape of `x` (N, channels, height, width)."""
     x = x.detach().requires_grad_()
     with torch.enable_grad(), torch.autocast(x.device.type, dtype, enabled=dtype is not None):
         logits = model(x)
@@ -133,7 +138,8 @@ def _report(watch):
         raise ValueError(f"the model's gradient is NaN or infinite for {int(watch.broken.sum())} of {len(watch.broken)} images; "
                          "check its weights and outputs")
     if watch.share > 0.01:
-        warnings.warn(f"the gradient vanished for {watch.share:.0%} of the images and steps: the attack is weaker than it looks", stacklevel=3)
+        warnings.warn(f"the gradient vanished for {watch.share:.0%} of the images and steps: the attack is weaker than it looks",
+                      stacklevel=3)
 
 # %% ../nbs/04_attacks.ipynb #c645243e
 def _begin(x, eps, norm, start, generator):
@@ -210,7 +216,8 @@ def pgd(
 
 # %% ../nbs/04_attacks.ipynb #8fa8ce3e
 def gaussian(x, eps: float, norm: str = "linf", generator=None):
-    "`x` with Gaussian noise of the size of the attack, pixels in [0, 1]."
+    """Pixels `x` (N, channels, height, width) with Gaussian noise of the size of the attack, clipped to [0, 1]; same shape.
+    Raises `ValueError` on what is no image and on eps < 0."""
     check_attack(x, None, eps, 0, 0)
     noise = torch.empty_like(x).normal_(generator=generator)
     if norm_name(norm) == "linf": return (x + eps * noise).clamp(0, 1)

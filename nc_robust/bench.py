@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['interleaved', 'noise', 'one_step', 'bench_steps', 'forwards', 'forward_flops', 'peak_teraflops', 'where_time_goes',
-           'bench_attack', 'peak_memory', 'bench_nc1']
+           'bench_attack', 'bench_look', 'peak_memory', 'bench_nc1']
 
 # %% ../nbs/16_bench.ipynb #b8cf800c
 import statistics, time, weakref
 from contextlib import nullcontext
 from functools import partial
-import pandas as pd, torch
+import pandas as pd, torch, torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from .config import Config, generator
 from .data import Data, Split, pixels
-from .measure import attack
+from .measure import attack, score
 from .metrics import nc1_pinv, neural_collapse
 from .models import build, deterministic, strict_fp32
 from .train import fast_step, plain_pgd, plain_step, regime, start, train_step
@@ -40,13 +40,13 @@ def noise(size: int, channels: int, n: int, classes: int = 10, device="cpu") -> 
                   torch.arange(n, device=device) % classes)
     return Data("noise", list(map(str, range(classes))), split, split, (0.5,) * channels, (0.25,) * channels)
 
-def one_step(c: Config, d: Data, device="cpu", how: str = "fast"):
-    """A call that makes one training step of configuration `c` on all of `d`: `fast` as runs are trained, `eager` neither
-    compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` the same without TF32."""
+def one_step(c: Config, d: Data, device="cpu", how: str = "fast", images: int = 0):
+    """A call that makes one training step of configuration `c` on all of `d`: `fast` as runs on so many `images` are trained,
+    `eager` neither compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` without TF32."""
     x, y, (model, opt), reg, gen = pixels(d.train.x), d.train.y, start(c, d, device), regime(c), generator(device, 0)
     model.train(reg.training)
     if how in ("plain", "strict"): model, x = model.to(memory_format=torch.contiguous_format), x.contiguous()
-    step = (fast_step(c, model, opt, device) if how == "fast" else partial(train_step, reg, model, opt) if how == "eager"
+    step = (fast_step(c, model, opt, device, images) if how == "fast" else partial(train_step, reg, model, opt) if how == "eager"
             else partial(plain_step, c, model, opt))
     def call():
         with dict(plain=nullcontext, strict=strict_fp32).get(how, deterministic)(): return step(x, y, gen)
@@ -56,12 +56,13 @@ def one_step(c: Config, d: Data, device="cpu", how: str = "fast"):
 def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device="cpu", rounds: int = 3, **more) -> pd.DataFrame:
     """`cases`: (regime, arch, width, size, channels). Seconds per step, images/s, seconds per epoch of `images`,
     and the ratio to the plain loop. `more`: fields of `Config`."""
-    out, versions = [], ("plain fp32", "fast fp32", f"fast {precision}",
-                         *(("strict fp32", f"eager {precision}") if torch.device(device).type == "cuda" else ()))
+    on_gpu = torch.device(device).type == "cuda"
+    out, versions = [], ("plain fp32", *(("strict fp32", f"eager {precision}") if on_gpu else ("fast fp32",)), f"fast {precision}")
     for r, arch, width, size, channels in cases:
+        torch.compiler.reset()                               # what was compiled for the last case is not needed any more
         d = noise(size, channels, batch, device=device)
         made = {v: one_step(Config(r, arch, width=width, batch_size=batch, precision=v.split()[1], **more),
-                            d, device, v.split()[0]) for v in versions}
+                            d, device, v.split()[0], images) for v in versions}
         t, work = interleaved(made, rounds), batch * forwards(r, more.get("steps", 10)) * forward_flops(arch, width, size, channels)
         out += [dict(regime=r, arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s, images_per_second=batch / s,
                      seconds_per_epoch=images * s / batch, ratio=t["plain fp32"] / s, teraflops=work / s / 1e12) for k, s in t.items()]
@@ -79,9 +80,15 @@ def forward_flops(arch: str, width: int, size: int, channels: int = 3) -> float:
     return count.get_total_flops()
 
 def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> float:
-    "TFLOP/s of one n x n matrix product, the best of five."
-    m = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return 2 * n**3 / min(interleaved(dict(m=lambda: m @ m), 1)["m"] for _ in range(5)) / 1e12
+    """TFLOP/s of an n x n matrix product or of a 3x3 convolution about as large, the best of five of the faster one;
+    `precision` is fp32, bf16 or tf32 (fp32 as a GPU's convolutions take it)."""
+    kind = dict(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    m, w = torch.randn(n, n, **kind), torch.randn(n // 8, n // 8, 3, 3, **kind)
+    x = torch.randn(max(1, n // 128), n // 8, 32, 32, **kind).to(memory_format=torch.channels_last)
+    work = dict(product=(2 * n**3, lambda: m @ m), convolution=(18 * x.numel() * len(w), lambda: F.conv2d(x, w, padding=1)))
+    with strict_fp32():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        return max(flop / min(interleaved({k: f}, 1)[k] for _ in range(5)) for k, (flop, f) in work.items()) / 1e12
 
 # %% ../nbs/16_bench.ipynb #ee6beb9c
 def where_time_goes(call, device="cpu", top: int = 8) -> pd.DataFrame:
@@ -106,6 +113,19 @@ def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 
                         | {f"fast {p}": lambda k=k: attack(model, x, y, k) for p, k in c.items()}, rounds)
         out += [dict(arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s / 10,
                      images_per_second=batch / s, ratio=t["plain fp32"] / s) for k, s in t.items()]
+    return pd.DataFrame(out)
+
+# %% ../nbs/16_bench.ipynb #8da48393
+def bench_look(cases, n: int, device="cpu", rounds: int = 1) -> pd.DataFrame:
+    "`cases`: (arch, width, size, channels). Images per second of `measure.score` on `n` images and of the metrics of what it returns."
+    out = []
+    for arch, width, size, channels in cases:
+        d = noise(size, channels, n, device=device)
+        model, x, y = start(Config("st", arch, width=width), d, device)[0].eval(), pixels(d.train.x), d.train.y
+        _, h = score(model, x)
+        t = interleaved(dict(network=lambda: score(model, x), metrics=lambda: neural_collapse(h, y)), rounds)
+        out += [dict(arch=arch, width=width, size=size, version=k, images_per_second=n / s, seconds_per_50000=50_000 * s / n)
+                for k, s in t.items()]
     return pd.DataFrame(out)
 
 # %% ../nbs/16_bench.ipynb #b42851e8

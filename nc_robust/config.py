@@ -8,7 +8,7 @@ __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SET
            'default_precision', 'configure', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
-import ast, hashlib, json, math, os
+import ast, hashlib, json, math, numbers, os, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import torch
@@ -37,14 +37,14 @@ def choice(
 
 # %% ../nbs/00_config.ipynb #64a2f548
 def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool = False):
-    "`value` if it is a finite number in [`low`, `high`] (and whole, if asked); a `ValueError` that names it otherwise."
-    try: good = (not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
-                 and math.isfinite(value) and low <= value <= high)
+    "`value` as a plain number if it is finite and in [`low`, `high`] (and whole, if asked); a `ValueError` that names it otherwise."
+    is_number = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+    try: good = is_number and math.isfinite(value) and low <= value <= high
     except OverflowError: good = False
     if not good:
-        most = "" if high == math.inf else f"; at most {high:g}"
+        most = f"; at most {high:g}" if is_number and value > high else ""
         raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}")
-    return value
+    return value if isinstance(value, (int, float)) else int(value) if whole else float(value)
 
 # %% ../nbs/00_config.ipynb #7d11c5a1
 def same_device(**tensors):
@@ -87,25 +87,27 @@ class Config:
     def __post_init__(self): _check(self)
 
 # %% ../nbs/00_config.ipynb #7f088e76
+_set = object.__setattr__          # a `Config` is frozen for everyone else
+
 def _check(c: Config):
     for name, allowed in dict(regime=REGIMES, arch=ARCHS, precision=PRECISIONS).items():
         choice(name, getattr(c, name), allowed)
-    object.__setattr__(c, "norm", norm_name(c.norm))
+    _set(c, "norm", norm_name(c.norm))
     if not str(c.dataset).startswith("folder:"): choice("dataset (or folder:<path>)", c.dataset, DATASETS)
     for name in ("epochs", "batch_size", "width", "measure_every", "steps", "seed"):
-        number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True)
-    if c.per_class is not None: number("per_class", c.per_class, low=1, whole=True)
-    for name in ("eps", "step_size"): number(name, getattr(c, name), high=1e6)
-    for name in ("lr", "momentum", "weight_decay", "beta"): number(name, getattr(c, name))
+        _set(c, name, number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True))
+    if c.per_class is not None: _set(c, "per_class", number("per_class", c.per_class, low=1, whole=True))
+    for name in ("eps", "step_size"): _set(c, name, number(name, getattr(c, name), high=1e6))
+    for name in ("lr", "momentum", "weight_decay", "beta"): _set(c, name, number(name, getattr(c, name)))
     if not isinstance(c.milestones, (tuple, list)) or any(number("a milestone", m, high=1) == 0 for m in c.milestones):
         raise ValueError(f"milestones are fractions of training in (0, 1], got {c.milestones!r}")
-    object.__setattr__(c, "milestones", tuple(c.milestones))
+    _set(c, "milestones", tuple(c.milestones))
 
 # %% ../nbs/00_config.ipynb #c27b42a9
 def identity(c: Config) -> dict:
-    "The configuration as plain values, independent of where the data lies."
+    "The configuration as plain values, independent of where the data lies; a folder's name in letters, digits and `_ . -`."
     d = asdict(c) | {"milestones": list(c.milestones)}
-    if c.dataset.startswith("folder:"): d["dataset"] = f"folder:{Path(c.dataset[7:]).name}"
+    if c.dataset.startswith("folder:"): d["dataset"] = "folder:" + re.sub(r"[^\w.-]", "_", Path(c.dataset[7:]).name)
     return d
 
 def run_name(c: Config) -> str:
@@ -194,7 +196,11 @@ def parameters(
     return {name: namespace[name] for name in allowed}
 
 # %% ../nbs/00_config.ipynb #7df82ad2
-def listed(value, kind=str) -> list:
-    "A list from a list, one value, or comma-separated text; each item converted by `kind`."
+def listed(name: str, value, kind=str) -> list:
+    "A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int). `ValueError` if none or twice."
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    return [kind(i.strip() if isinstance(i, str) else i) for i in items]
+    try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
+    except (ValueError, TypeError): found = []
+    if not found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):
+        raise ValueError(f"{name} must be {'whole numbers' if kind is int else 'names'}, each once, separated by commas; got {value!r}")
+    return found

@@ -9,7 +9,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'FLAGS', 'Figure', 'setup', 'asked', 'table'
 # %% ../nbs/13_figures.ipynb #22ad2ae0
 import pandas as pd
 from . import plans, plots, results
-from .config import ARCHS, REGIMES, choice, default_scale, identity, parameters
+from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
 from .files import out_folder, read_head, runs_root, write_bytes
 from .metrics import etf_angle
 
@@ -40,17 +40,19 @@ FLAGS = ("pooled", "more")     # in the notebooks that know them
 # %% ../nbs/13_figures.ipynb #1ec29fac
 class Figure:
     """One figure: its `name` and its planned `runs`. `given`: parameters of the notebook, None for the figure's own
-    (`more` is the notebook's affair)."""
+    (`more` is used by the notebook only)."""
     def __init__(self, name: str, regime=None, max_minutes=None, seeds=None, pooled=None, more=None, **given):
         self.name, self.spec, self.minutes = name, dict(FIGURES[choice("figure", name, FIGURES)]), max_minutes
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data
         if pooled: self.spec["extra"] += "_pooled"
+        if max_minutes is not None: number("max_minutes", max_minutes)
         given = {k: v for k, v in given.items() if v is not None}
         given = dict(archs=self.spec.get("archs", ARCHS), norm=self.spec.get("norm", "linf"), classes=self.spec.get("classes", 10)) | given
         regimes = self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime
         plan = lambda regimes=regimes, **more: plans.plan(regimes, seeds=1 if seeds is None else seeds, **given | more)
         self.runs = plan()
         self.norm, self.eps = self.runs[0].c.norm, self.runs[0].c.eps
+        if "measured" in self.spec and self.eps == 0: raise ValueError(f"{name} compares radii: fractions of eps, which must not be 0")
         if "trained" in self.spec: self.runs = [r for f in self.spec["trained"] for r in plan(eps=f * self.eps)]
         mine, trades = {r.name for r in self.runs}, any(r.c.regime.startswith("trades") for r in self.runs)
         self.baseline = [r for r in plan("at") if trades and r.name not in mine]     # AT, for the claims that compare with it

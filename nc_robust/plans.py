@@ -20,7 +20,7 @@ from .train import regime, start, train_step
 def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, **given) -> list:
     "The `Run`s of all combinations; nothing is trained yet. `given`: fields of `Config`, None for the scale's own."
     return [Run(configure(r, a, scale, classes=classes, seed=s, **given), data_root, source)
-            for r in listed(regimes) for a in listed(archs) for s in listed(seeds, int)]
+            for r in listed("regime", regimes) for a in listed("archs", archs) for s in listed("seeds", seeds, int)]
 
 # %% ../nbs/11_plans.ipynb #6dab1da6
 def seconds_per_epoch(run: Run) -> float:
@@ -40,11 +40,12 @@ def seconds_per_epoch(run: Run) -> float:
 
 # %% ../nbs/11_plans.ipynb #5d1f0a17
 def announce(runs: list):
-    "Print scale-relevant facts of `runs`: data, sizes, what is done already, and about how long the rest takes here."
+    "Print data, sizes and radii of `runs`, what is done already, and about how long the rest takes here."
     c = runs[0].c
     todo = [] if runs[0].source == "published" else [(r, r.c.epochs - r.epochs_done) for r in runs]
     todo = [(r, n) for r, n in todo if n]
-    print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {c.eps:.4g}, "
+    radii = ", ".join(f"{e:.4g}" for e in sorted({r.c.eps for r in runs}))
+    print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, "
           f"{c.epochs} epochs, {c.precision}, on {provenance(runs[0].device)['hardware']}")
     if not todo: print("all of them are finished and only read"); return
     seconds = sum(n * seconds_per_epoch(r) for r, n in todo)
@@ -57,7 +58,7 @@ def _train_apart(run: Run, bar, running: list):
     command = [sys.executable, "-c", "from nc_robust.runs import main; main()", *arguments(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as p:
         running.append(p)
-        line = f"{run.name} ended without a word"
+        line = f"{run.name} ended without output"
         for line in p.stdout: bar.update(line.startswith("epoch"))
     if p.returncode: raise RuntimeError(line.strip())
 

@@ -6,18 +6,17 @@
 __all__ = ['EXTRAS', 'network', 'extra', 'table_name', 'pictures', 'publish']
 
 # %% ../nbs/10_results.ipynb #a0100003
-import gzip, json
+import gzip, json, zlib
 import pandas as pd, torch
 from .files import write_bytes
 from .measure import measure_layers, measure_predicted, measure_radii
-from .runs import Run, history, joined, locked, provenance, published, read_or_make, same_data, threads
+from .runs import Run, final_state, history, joined, locked, provenance, published, read_or_make, same_data, threads
 from .train import start
 
 # %% ../nbs/10_results.ipynb #792673ec
 def network(run: Run):
     "The finished network of `run` with its final weights, in eval mode; trains if need be."
-    history(run)
-    same_data(run, s := run.state())
+    same_data(run, s := final_state(run))
     model = start(run.c, run.data, run.device)[0]
     model.load_state_dict(s["model"])
     return model.eval()
@@ -31,7 +30,7 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     if run.source == "published": return published(run, key)
     history(run, **options)
     def make():
-        model, s = network(run), run.state()
+        model, s = network(run), final_state(run)
         with threads(run.data):
             found = EXTRAS[name](model, run.data, run.c) if radii is None else measure_radii(model, run.data, run.c, radii)
         return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
@@ -44,11 +43,13 @@ def table_name(name: str, radii=None) -> str:
 # %% ../nbs/10_results.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
     "`{epoch: {view: (4, n, 3), view_means: (4, 3)}}` of a finished run, as tensors."
+    path = run.folder / "pictures.json.gz"
     if run.source == "published":
-        return {e: {k: torch.tensor(v) for k, v in p.items()}
-                for e, p in json.loads(gzip.decompress((run.folder / "pictures.json.gz").read_bytes())).items()}
-    history(run)
-    return run.state()["pictures"]
+        if not path.exists(): raise FileNotFoundError(f"{run.name} is published without its pictures; source='runs' trains it")
+        try: found = json.loads(gzip.decompress(path.read_bytes()))
+        except (OSError, EOFError, zlib.error, ValueError) as e: raise ValueError(f"{path} is damaged ({e}); git restores it") from e
+        return {e: {k: torch.tensor(v) for k, v in p.items()} for e, p in found.items()}
+    return final_state(run)["pictures"]
 
 # %% ../nbs/10_results.ipynb #5bfbdd53
 def publish(run: Run, with_pictures: bool = False) -> Run:

@@ -116,7 +116,11 @@ def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = Fals
     losses = []
     for i, rows in enumerate(order):
         set_lr(opt, learning_rate(c, epoch, i, len(order)))
-        x_adv, loss = step(pixels(data.train.x[rows]), data.train.y[rows], gen)
+        try: x_adv, loss = step(pixels(data.train.x[rows]), data.train.y[rows], gen)
+        except ValueError as e:
+            if len(rows) > 1: raise
+            raise ValueError(f"{n} images in batches of {c.batch_size} leave a batch of one, too few for batch norm ({e}); "
+                             "choose another batch_size") from e
         if kept is not None: kept[rows] = x_adv
         losses.append(loss * len(rows))
         if on_batch: on_batch()

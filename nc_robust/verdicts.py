@@ -15,7 +15,7 @@ from .config import ARCHS, identity
 from .files import out_folder, read_head, write_bytes
 
 # %% ../nbs/15_verdicts.ipynb #c3a4404f
-COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs",
+COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs", "eps",
            "value", "verdict", "test"]
 
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
             e = Evidence(t[t.arch == arch], int(read_head(g[0].csv)["num_classes"]))
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=len({r.c.seed for r in g}),
-                            per_class=k.per_class or "all", width=k.width, epochs=k.epochs, **judge(c, e, regime)))
+                            per_class=k.per_class or "all", width=k.width, epochs=k.epochs, eps=f"{figure.eps:.4g}", **judge(c, e, regime)))
     return pd.DataFrame(out, columns=COLUMNS)
 
 def _groups(figure):
@@ -38,12 +38,15 @@ def _groups(figure):
 
 # %% ../nbs/15_verdicts.ipynb #f4441791
 def report(figure, t: pd.DataFrame):
-    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table.
-    Verdicts on regimes that were not drawn this time stay in the file."""
+    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on regimes that
+    were not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
-    kept = [old[~old.regime.isin({r.c.regime for r in figure.runs})] for old in ([pd.read_csv(path)] if path.exists() else [])]
-    write_bytes(path, pd.concat([*kept, found]).to_csv(index=False).encode())
-    shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]]
+    if path.exists() and len(found):
+        old, kind = pd.read_csv(path, dtype=dict(per_class=str)), ["arch", "seeds", "per_class", "width", "epochs", "eps"]
+        alike = old[kind].astype(str).apply(tuple, axis=1).isin(set(found[kind].astype(str).apply(tuple, axis=1)))
+        found = pd.concat([old[alike & ~old.regime.isin({r.c.regime for r in figure.runs})], found])
+    write_bytes(path, found.to_csv(index=False).encode())
+    shown = found[found.regime.isin({r.c.regime for r in figure.runs})][["claim", "text", "regime", "arch", "value", "verdict", "test"]]
     return shown.style.set_uuid("claims").hide(axis="index").format({"value": "{:.3g}"})\
         .set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
 

@@ -1,12 +1,13 @@
 "Wrong input is one clear `ValueError` before any work: what is accepted is usable, what is not is named."
 import math
-import pytest, torch
+import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from nc_robust.attacks import gaussian, pgd
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
 from nc_robust.metrics import neural_collapse
 from nc_robust.plans import plan
-from nc_robust.runs import Run
+from nc_robust.data import load
+from nc_robust.runs import Run, history, threads
 
 junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats(), st.text(max_size=5), st.binary(max_size=3),
                  st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1), st.sampled_from(["1", "0.1", "nan", -0.1, 10**18]))
@@ -126,7 +127,58 @@ def test_parameters_fuzz(value):
 
 def test_lists_in_parameters():
     "A list, one value or text with commas; a wrong item anywhere in it is refused before anything is planned."
-    assert listed("1, 2", int) == listed([1, 2], int) == [1, 2] and listed(3, int) == [3]
+    assert listed("seeds", "1, 2", int) == listed("seeds", [1, 2], int) == [1, 2] and listed("seeds", 3, int) == [3]
+    for wrong in ("a,b", "", [], [1.5], 1.5, True, "1,1"):
+        with pytest.raises(ValueError, match="seeds must be whole numbers"): listed("seeds", wrong, int)
     assert [(r.c.arch, r.c.seed) for r in plan("st", "vgg11,preact_resnet18", "1,2")] == [("vgg11", 1), ("vgg11", 2), ("preact_resnet18", 1), ("preact_resnet18", 2)]
     for bad in (("st,madry", "vgg11", 1), ("st", "vgg11,vgg12", 1), ("st", "vgg11", "1,x"), ("", "vgg11", 1), ("st", "vgg11", -1)):
         with pytest.raises(ValueError): plan(*bad)
+
+def test_numbers_of_numpy():
+    "A NumPy number is a number, and the same run as the plain one."
+    assert Config(seed=np.int64(3), eps=np.float64(0.1)) == Config(seed=3, eps=0.1)
+    assert run_name(Config(seed=np.int64(3))) == run_name(Config(seed=3)) and type(Config(lr=np.float32(0.5)).lr) is float
+
+def test_source():
+    "A misspelt source is refused; it does not train."
+    with pytest.raises(ValueError, match="source.*runs, published"): Run(configure("st", "vgg11", "smoke"), source="publishd")
+
+@pytest.mark.parametrize("what", ["weight", "bias", "reference"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, None])
+def test_classifier_and_reference_must_be_finite_tensors(what, bad):
+    h, y = torch.randn(40, 6), torch.arange(40) % 4
+    more = dict(weight=torch.randn(4, 6), bias=torch.randn(4), reference=torch.randn(4, 6))
+    if bad is None: more[what] = more[what].numpy()
+    else: more[what].view(-1)[0] = bad
+    with pytest.raises(ValueError, match=f"{what} (must be a tensor|has NaN or infinite)"): neural_collapse(h, y, **more)
+
+def test_models_that_return_no_logits():
+    "A tuple, or one number an image, is named."
+    x, y = torch.rand(3, 1, 8, 8), torch.zeros(3).long()
+    for wrong in (lambda x: (x.flatten(1), x), lambda x: x.flatten(1).sum(1)):
+        with pytest.raises(ValueError, match="must return logits"): pgd(wrong, x, y, 0.1, 0.1)
+    with torch.inference_mode(), pytest.raises(ValueError, match="inference_mode"): pgd(lambda x: x.flatten(1), x, y, 0.1, 0.1)
+
+def test_a_batch_of_one(monkeypatch):
+    "Batch norm cannot train on one number a channel: the error names the batch size."
+    with pytest.raises(ValueError, match="choose another batch_size"):
+        history(Run(configure("st", "vgg11", "smoke", per_class=3, batch_size=29)), progress=False)
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_images_that_are_not_8_bit(tmp_path, mode):
+    "They would be clipped to white or black; the file is named instead."
+    from PIL import Image
+    for split in ("train", "test"):
+        for c in "ab":
+            (tmp_path / split / c).mkdir(parents=True)
+            Image.new(mode, (8, 8), 1).save(tmp_path / split / c / "0.tif")
+            (tmp_path / split / c / "._0.tif").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match="0.tif.*8 bits"): load(f"folder:{tmp_path}")
+
+def test_threads_given(monkeypatch, tmp_path):
+    "The first number of OMP_NUM_THREADS counts; one that is none is named."
+    large = type("D", (), dict(train=type("S", (), dict(x=torch.zeros(1, 3, 32, 32)))))
+    monkeypatch.delenv("IN_TEST", raising=False); monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
+    with threads(large): assert torch.get_num_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "0")
+    with pytest.raises(ValueError, match="OMP_NUM_THREADS.*'0'"), threads(large): pass

@@ -22,9 +22,9 @@ def test_views_and_regimes_are_told_apart():
     "Every regime has its own colour and line in `by_regime`, and a colour given to `curve` is the one drawn."
     import matplotlib; matplotlib.use("agg")
     from nc_robust import plots
-    t = pd.DataFrame([dict(seed=1, epoch=e, regime=r, arch="vgg11", view="clean", split="train", layer="features", metric="nc1", value=1.0 + e) for e in range(3) for r in plots.REGIMES])
+    t = pd.DataFrame([dict(seed=1, epoch=e, regime=r, arch="vgg11", view="clean", split="train", layer="features", metric="nc1", value=1.0 + e) for e in range(3) for r in plots.REGIME_STYLES])
     lines = plots.by_regime(t, [("clean", "nc1")]).axes[0].lines
-    assert len({l.get_color() for l in lines}) == len({l.get_linestyle() for l in lines}) == len(plots.REGIMES)
+    assert len({l.get_color() for l in lines}) == len({l.get_linestyle() for l in lines}) == len(plots.REGIME_STYLES)
     fig, ax = matplotlib.pyplot.subplots()
     plots.curve(ax, t[t.regime == "at"], "epoch", "clean", color="0.35")
     assert ax.lines[0].get_color() == "0.35"

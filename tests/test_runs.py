@@ -157,12 +157,18 @@ DAMAGE = dict(truncated=lambda b: b[:-100], flipped=flipped, empty=lambda b: b""
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_checkpoint(done, damage, capsys):
-    "It is noticed, set aside under a name that is printed, and the run is trained again to the same table."
+    """The finished table is read without it. Where the weights are needed it is noticed, set aside under a name that is
+    printed, and the run is trained again to the same table."""
     run, table = done
     bad = DAMAGE[damage](run.state_file.read_bytes())
     run.state_file.write_bytes(bad)
     history(run, progress=False)
-    assert run.csv.read_bytes() == table and run.state()["epoch"] == 2
+    assert run.csv.read_bytes() == table and run.state_file.read_bytes() == bad
+    with pytest.MonkeyPatch.context() as m:                    # killed on the way: the whole table stays
+        m.setattr(runs, "save_state", lambda *a: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception): runs.final_state(run)
+    assert run.csv.read_bytes() == table
+    assert runs.final_state(run)["epoch"] == 2 and run.csv.read_bytes() == table
     assert "state.pt.damaged" in capsys.readouterr().out and (run.folder / "state.pt.damaged").read_bytes() == bad
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
@@ -224,7 +230,7 @@ def test_pickle_bomb(done, tmp_path, dressed):
     buffer = io.BytesIO(); torch.save(dict(config=Bomb(tmp_path / "exploded")), buffer)
     body = buffer.getvalue()
     run.state_file.write_bytes(seal(body, CHECKPOINT) if dressed else body)
-    try: history(run, progress=False)
+    try: runs.final_state(run)
     finally: assert not (tmp_path / "exploded").exists()
     assert run.csv.read_bytes() == table
 
@@ -240,6 +246,7 @@ def test_checkpoint_of_another_shape(done, state):
 def test_checkpoint_of_another_configuration(done):
     "It is refused and left where it is."
     run, _ = done
+    run.csv.unlink()
     save_state(run.state_file, run.state() | dict(config=identity(Config(seed=2))))
     before = run.state_file.read_bytes()
     with pytest.raises(ValueError, match="another configuration"): history(run, progress=False)
@@ -248,6 +255,7 @@ def test_checkpoint_of_another_configuration(done):
 def test_other_data_is_refused(done):
     "A checkpoint trained on other pixels than the data set holds now does not go on."
     run, _ = done
+    run.csv.unlink()
     save_state(run.state_file, run.state() | dict(data="0" * 16, epoch=1))
     with pytest.raises(ValueError, match="other data"): history(run, progress=False)
 
@@ -391,3 +399,54 @@ def test_side_by_side_gives_the_same_tables():
 def test_command_line_errors_are_one_line(argument, says):
     "A wrong argument ends the program with a message, not a traceback."
     with pytest.raises(SystemExit, match=says): main([argument, "scale=smoke"])
+
+@pytest.mark.parametrize("key", ["data", "model", "pictures", "provenance"])
+def test_checkpoint_of_another_version(done, key):
+    "A state that lacks something is refused by name and left where it is."
+    run, _ = done
+    run.csv.unlink()
+    save_state(run.state_file, {k: v for k, v in run.state().items() if k != key})
+    before = run.state_file.read_bytes()
+    with pytest.raises(ValueError, match=f"{key}.*missing.*move it away"): history(run, progress=False)
+    assert run.state_file.read_bytes() == before
+
+def pictures_in(folder, level):
+    from PIL import Image
+    for split in ("train", "test"):
+        for c in "ab":
+            (folder / split / c).mkdir(parents=True, exist_ok=True)
+            for i in range(3): Image.new("L", (8, 8), level + 20 * i + 90 * (c == "b")).save(folder / split / c / f"{i}.png")
+
+def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path):
+    "Another folder of the same name, or new images in the same one, are noticed; a folder that is gone is not needed."
+    ask = lambda where: history(Run(configure("st", "vgg11", "smoke", epochs=1, per_class=3, dataset=f"folder:{where}/set #1")), progress=False)
+    pictures_in(tmp_path / "a" / "set #1", 0); pictures_in(tmp_path / "b" / "set #1", 50)
+    t = ask(tmp_path / "a")
+    assert t.value.notna().any() and set(t.metric) > {"nc1", "accuracy"} and ask(tmp_path / "a").equals(t)
+    with pytest.raises(ValueError, match="trained on other data.*move"): ask(tmp_path / "b")
+    pictures_in(tmp_path / "a" / "set #1", 50)
+    with pytest.raises(ValueError, match="trained on other data"): ask(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    assert ask(tmp_path / "a").equals(t)
+
+def test_waiting_for_another_process_ends_in_time(done):
+    "`max_minutes` counts while another process holds the run, too; a finished table is read without the lock."
+    run, _ = done
+    with runs.locked(run):
+        assert len(history(Run(run.c))) > 100
+        run.csv.unlink()
+        with ThreadPoolExecutor(1) as other:
+            with pytest.raises(runs.Stopped, match="another process"): other.submit(history, Run(run.c), 0.001).result()
+
+def test_progress_that_cannot_be_shown(capsys):
+    "A full or closed output does not cost the epochs trained."
+    run = Run(configure("st", "vgg11", "smoke", epochs=4))
+    def full(epoch):
+        if epoch == 3: raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="progress could not be shown"): history(run, progress=False, on_epoch=full)
+    assert run.epochs_done == 3
+
+def test_help():
+    "`--help`, or nothing, prints how to call it and trains nothing."
+    for words in ([], ["--help"]):
+        with pytest.raises(SystemExit, match="nc-robust-run key=value"): main(words)
