@@ -132,7 +132,7 @@ SETTINGS = {
     "smoke": _SMALL | dict(lr=0.05, batch_size=32, epochs=2, per_class=12, width=8, measure_every=1),
     "quick": _SMALL | dict(epochs=300, per_class=10),
     "pilot": _PILOT,
-    "subset": _PILOT | dict(epochs=30, per_class=500, measure_every=5),
+    "subset": _PILOT | dict(per_class=500),
     "paper": {},
 }
 DEFAULT_DATA = (dict.fromkeys(("smoke", "quick"), ("digits", "digits100"))
