@@ -11,7 +11,7 @@ __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLU
 import io, json
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from .files import write_bytes
 
 # %% ../nbs/12_plots.ipynb #f12ce303
@@ -77,10 +77,10 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15, 
     return fig
 
 def _ticks(ax):
-    "Plain numbers on a log axis, at 1, or 1, 2, 5, times the powers of ten; a linear axis begins at 0."
+    "Plain numbers on a log axis, powers of ten where it is long and a few round ones where it is short; a linear axis begins at 0."
     low, high = ax.get_ylim()
     if ax.get_yscale() == "linear": ax.set_ylim(min(low, -0.04 * high), high); return
-    ax.yaxis.set_major_locator(LogLocator(subs=(1,) if high > 30 * low else (1, 2, 5), numticks=9))
+    ax.yaxis.set_major_locator(MaxNLocator(4) if high < 6 * low else LogLocator(subs=(1,) if high > 30 * low else (1, 2, 5), numticks=9))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
 
 def columns_of(t, *by) -> list:

@@ -70,8 +70,8 @@ def provenance(device="cpu") -> dict:
 # %% ../nbs/09_runs.ipynb #66712876
 def joined(before: dict, now: dict) -> dict:
     "Provenance of a run in several sittings: values that changed are listed in order, `; ` between them."
-    return {k: before[k] if v in before.get(k, v).split("; ") and k in before else "; ".join(filter(None, (before.get(k), v)))
-            for k, v in now.items()}
+    old = {k: before.get(k, v) for k, v in now.items()}
+    return {k: old[k] if v in old[k].split("; ") else f"{old[k]}; {v}" for k, v in now.items()}
 
 # %% ../nbs/09_runs.ipynb #f6be0b31
 def _as_published(c: Config) -> Config:
@@ -153,7 +153,7 @@ def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epo
     s["provenance"] = joined(s["provenance"], provenance(run.device))
     if s["epoch"]: _restored(run, s, model, opt)
     saved, s["model"], s["optimiser"] = time.time(), model.state_dict(), opt.state_dict()
-    step = fast_step(c, model, opt, run.device)
+    step = fast_step(c, model, opt, run.device, len(run.data.train.y))
     with threads(run.data), stop_requests() as stop, tqdm(total=c.epochs, initial=s["epoch"], desc=_label(c), unit="epoch",
                                                           disable=not progress, mininterval=0.5, file=sys.stdout) as bar:
         while s["epoch"] < c.epochs:

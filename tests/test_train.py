@@ -54,3 +54,20 @@ def test_recorded_state_goes_on_from_a_checkpoint():
             train_epoch(model, opt, digits, c, e, step=fast_step(c, model, opt, record=kind))
         return weights(model)
     assert torch.equal(run([None] * 4), run([None, rerun, None, rerun]))
+
+def test_compiled_where_it_pays(monkeypatch):
+    "On a GPU a run of many steps is compiled, a short one and standard training are not; `train_run` says how many images it has."
+    import nc_robust.runs as runs, nc_robust.train as train
+    from nc_robust.runs import Run, history
+    asked = []
+    monkeypatch.setattr(train, "FirstThatWorks", lambda ways: list(ways)); monkeypatch.setattr(train, "Recorded", lambda *a: None)
+    monkeypatch.setattr(train, "compiled", lambda m: m)
+    def ways(r, images, epochs):
+        c = configure(r, "vgg11", "paper", epochs=epochs, width=8, precision="fp32")
+        return fast_step(c, *start(c, load("digits", 5)), images=images, record=rerun)
+    assert ways("at", 50_000, 400)[0] == "compiled and recorded"
+    assert ways("at", 50_000, 1)[0] == ways("at", 50, 400)[0] == ways("st", 50_000, 400)[0] == "recorded"
+    def spy(c, model, opt, device, images): asked.append(images)
+    monkeypatch.setattr(runs, "fast_step", spy)
+    history(Run(configure("st", "vgg11", "smoke", epochs=1)), progress=False)
+    assert asked == [120]
