@@ -113,9 +113,10 @@ def _(e, r):
     t = e.t[(e.t.regime == r) & (e.t["view"] == "predicted")]
     if t.empty: raise Missing("predicted")
     spread = {m: g.value.std(ddof=0) / g.value.mean() for m, g in t.groupby("metric")}
-    angle = t[t.metric == "angle"].value.mean()
+    angles = t[t.metric == "angle"].value
+    angle, met = angles.mean(), f"{angles.notna().sum()} of {len(angles)} classes"
     return (angle, angle < 0.25 * e.right and spread["count"] > 0.2 and spread["predicted_norm"] > spread["clean_norm"],
-            f"mean angle (rad) < a quarter of {e.right:.2f}; counts vary by {spread['count']:.0%} (> 20 %), "
+            f"mean angle (rad) over the {met} predicted < a quarter of {e.right:.2f}; counts vary by {spread['count']:.0%} (> 20 %), "
             f"norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})")
 
 # %% ../nbs/14_claims.ipynb #b0e5dd22
