@@ -42,7 +42,8 @@ def report(figure, t: pd.DataFrame):
     were not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
     if path.exists() and len(found):
-        old, kind = pd.read_csv(path, dtype=dict(per_class=str)), ["arch", "seeds", "per_class", "width", "epochs", "eps"]
+        kind = ["arch", "seeds", "per_class", "width", "epochs", "eps"]
+        old = pd.read_csv(path, dtype=dict(per_class=str)).reindex(columns=COLUMNS)
         alike = old[kind].astype(str).apply(tuple, axis=1).isin(set(found[kind].astype(str).apply(tuple, axis=1)))
         found = pd.concat([old[alike & ~old.regime.isin({r.c.regime for r in figure.runs})], found])
     write_bytes(path, found.to_csv(index=False).encode())
