@@ -138,18 +138,22 @@ def _cached(key: str, make):
 def fingerprint(dataset: str) -> str:
     "A name for the images of `folder:<path>` as they are now, from path, names, sizes and times; '' for data that does not change."
     if not dataset.startswith("folder:"): return ""
-    root = Path(dataset[7:]).expanduser().resolve()
-    stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns)
-              for split in _layout(root)[1].values() for c in split for f in c]
+    root = _root(dataset)
+    return _key(root, _layout(root)[1])
+
+def _root(dataset): return Path(dataset[7:]).expanduser().resolve()
+
+def _key(root, files):
+    stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for split in files.values() for c in split for f in c]
     return f"{root.name}-{hashlib.sha256(repr((str(root), stamps)).encode()).hexdigest()[:16]}"
 
-def _folder(dataset):
-    classes, files = _layout(Path(dataset[7:]).expanduser().resolve())
+def _folder(root):
+    classes, files = _layout(root)
     def make():
         return {f"{s}_{k}": v for s, per_class in files.items() for k, v in (
             ("x", _decode([f for c in per_class for f in c])),
             ("y", np.repeat(np.arange(len(classes)), [len(c) for c in per_class])))}
-    a = _cached(fingerprint(dataset), make)
+    a = _cached(_key(root, files), make)
     if a["train_x"].shape[1:] != a["test_x"].shape[1:]:
         raise ValueError(f"train images are {a['train_x'].shape[1:]}, test images {a['test_x'].shape[1:]}: one size is needed")
     return [(a["train_x"], a["train_y"]), (a["test_x"], a["test_y"])], classes
@@ -174,7 +178,7 @@ def load(
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
     root = Path(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir()).expanduser()
-    if dataset.startswith("folder:"): splits, classes = _folder(dataset)
+    if dataset.startswith("folder:"): splits, classes = _folder(_root(dataset))
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
     splits = [balanced(*s, per_class, at_most=i > 0) for i, s in enumerate(splits)]

@@ -72,7 +72,8 @@ def compiled(model, backend: str = "inductor"):
     convolutions in channels-last layout also where only the input needs a gradient."""
     import torch._dynamo
     limits = torch._dynamo.config
-    limits.recompile_limit, limits.accumulated_recompile_limit = 256, max(1024, limits.accumulated_recompile_limit)
+    limits.recompile_limit = max(256, limits.recompile_limit)
+    limits.accumulated_recompile_limit = max(1024, limits.accumulated_recompile_limit)
     options = dict(force_layout_optimization=True, deterministic=True) if backend == "inductor" else None
     return torch.compile(model, dynamic=False, backend=backend, options=options)
 

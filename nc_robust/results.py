@@ -16,7 +16,8 @@ from .train import start
 # %% ../nbs/10_results.ipynb #792673ec
 def network(run: Run):
     "The finished network of `run` with its final weights, in eval mode; trains if need be."
-    same_data(run, s := final_state(run))
+    s = final_state(run)
+    same_data(run, s["data"])
     model = start(run.c, run.data, run.device)[0]
     model.load_state_dict(s["model"])
     return model.eval()

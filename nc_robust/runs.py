@@ -10,7 +10,7 @@ __all__ = ['STATE', 'USAGE', 'small', 'threads', 'cores', 'Stopped', 'stop_reque
 # %% ../nbs/09_runs.ipynb #c709e146
 import json, os, platform, signal, subprocess, sys, threading, time
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, torch
@@ -101,8 +101,9 @@ class Run:
         "The file of the table `name`; published ones are gzipped."
         return self.folder / f"{name}.csv{'.gz' if self.source == 'published' else ''}"
 
-    @property
+    @cached_property
     def data(self):
+        "The data set as it is when it is first asked for."
         return _loaded(self.c.dataset, self.c.per_class, self.data_root, self.device, fingerprint(self.c.dataset))
 
     def state(self) -> dict | None:
@@ -136,10 +137,10 @@ def _loaded(dataset, per_class, data_root, device, fingerprint):
     "The data that several runs share in memory; `fingerprint` changes when a folder does."
     return load(dataset, per_class, data_root, device)
 
-def same_data(run: Run, s: dict):
-    "Raise a `ValueError` unless the data set holds now what the state `s` was trained on."
-    if s["data"] != digest(run.data):
-        raise ValueError(f"{run.name} was trained on other data ({s['data']}) than {run.c.dataset} holds now ({digest(run.data)}); "
+def same_data(run: Run, trained: str):
+    "Raise a `ValueError` unless the data set holds now what has the digest `trained`."
+    if trained != digest(run.data):
+        raise ValueError(f"{run.name} was trained on other data ({trained}) than {run.c.dataset} holds now ({digest(run.data)}); "
                          f"give that data back, rename its folder, or move {run.folder} away")
 
 # %% ../nbs/09_runs.ipynb #f8985f71
@@ -149,7 +150,7 @@ def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epo
     model, opt = start(c, run.data, run.device)
     s = s or dict(config=identity(c), epoch=0, records=[], pictures={}, seconds=0.0, data=digest(run.data),
                   classes=run.data.num_classes, provenance=provenance(run.device))
-    same_data(run, s)
+    same_data(run, s["data"])
     s["provenance"] = joined(s["provenance"], provenance(run.device))
     if s["epoch"]: _restored(run, s, model, opt)
     saved, s["model"], s["optimiser"] = time.time(), model.state_dict(), opt.state_dict()
@@ -267,9 +268,10 @@ def final_state(run: Run) -> dict:
 
 def _check_data(run: Run):
     "A finished table is not handed out for a folder that holds other images now."
-    try: now = run.c.dataset.startswith("folder:") and digest(run.data)
-    except (OSError, ValueError): now = None                    # the folder is gone or broken: the table is all there is
-    if now and now != read_head(run.csv)["data_digest"]: same_data(run, dict(data=read_head(run.csv)["data_digest"]))
+    if not run.c.dataset.startswith("folder:"): return
+    try: run.data
+    except (OSError, ValueError): return                        # the folder is gone or broken: the table is all there is
+    same_data(run, read_head(run.csv)["data_digest"])
 
 # %% ../nbs/09_runs.ipynb #26389108
 def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:

@@ -159,7 +159,7 @@ def test_models_that_return_no_logits():
         with pytest.raises(ValueError, match="must return logits"): pgd(wrong, x, y, 0.1, 0.1)
     with torch.inference_mode(), pytest.raises(ValueError, match="inference_mode"): pgd(lambda x: x.flatten(1), x, y, 0.1, 0.1)
 
-def test_a_batch_of_one(monkeypatch):
+def test_a_batch_of_one():
     "Batch norm cannot train on one number a channel: the error names the batch size."
     with pytest.raises(ValueError, match="choose another batch_size"):
         history(Run(configure("st", "vgg11", "smoke", per_class=3, batch_size=29)), progress=False)

@@ -438,7 +438,7 @@ def test_waiting_for_another_process_ends_in_time(done):
         with ThreadPoolExecutor(1) as other:
             with pytest.raises(runs.Stopped, match="another process"): other.submit(history, Run(run.c), 0.001).result()
 
-def test_progress_that_cannot_be_shown(capsys):
+def test_progress_that_cannot_be_shown():
     "A full or closed output does not cost the epochs trained."
     run = Run(configure("st", "vgg11", "smoke", epochs=4))
     def full(epoch):
