@@ -10,12 +10,13 @@ from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
 from nc_robust.files import CHECKPOINT, read_head, save_state, seal
 from nc_robust.models import build
-from nc_robust.runs import Run, history, main
+from nc_robust.plans import main
+from nc_robust.runs import Run, history
 from nc_robust.train import Diverged
 
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
 # As on the command line, but the clock runs 1000 times as fast: the 30 seconds between two saves are over after every epoch.
-FAST = "import time, types, nc_robust.runs as r; r.time = types.SimpleNamespace(time=lambda: 1000 * time.time(), sleep=time.sleep); r.main()"
+FAST = "import time, types, nc_robust.plans as p, nc_robust.runs as r; r.time = types.SimpleNamespace(time=lambda: 1000 * time.time(), sleep=time.sleep); p.main()"
 
 def process(code=FAST, **more):
     "A training process in this test's folders."
@@ -86,7 +87,7 @@ def test_thirty_kills(whole):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_say_how_to_go_on(whole, number):
     "A stop request within an epoch saves the epochs before it, exits with code 1 and one line on how to continue; continuing gives the same bytes."
-    p = process("from nc_robust.runs import main; main()")
+    p = process("from nc_robust.plans import main; main()")
     wait_for(p, "epoch 1")
     time.sleep(0.3 * whole[1])
     p.send_signal(number)
@@ -383,7 +384,7 @@ def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
     def popen(command, **_): seen.append(command); raise InterruptedError
     monkeypatch.setattr(plans.subprocess, "Popen", popen)
     with pytest.raises(InterruptedError): plans._train_apart(run, None, [])
-    monkeypatch.setattr(runs, "history", lambda r, **_: seen.append(r.name))
+    monkeypatch.setattr(plans, "history", lambda r, **_: seen.append(r.name))
     main(seen[0][3:])
     assert seen[1] == run.name
 
