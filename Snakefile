@@ -3,7 +3,7 @@
 #   snakemake -j2 --config scale=quick                      all figures
 #   snakemake -j2 --config scale=quick figures=fig2,fig4    some
 #   OMP_NUM_THREADS=1 snakemake -j2 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades
-from nc_robust import figures, files, runs
+from nc_robust import figures, files, plans
 import shlex
 from nc_robust.config import choice, default_scale, listed
 
@@ -17,7 +17,7 @@ MARK = str(files.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."
-    return shlex.join(runs.arguments(RUNS[wildcards.run]))
+    return shlex.join(plans.arguments(RUNS[wildcards.run]))
 
 rule claims:
     input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)
