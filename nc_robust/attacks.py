@@ -83,21 +83,29 @@ def check_attack(x, y, eps, step_size, steps, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
     for name, v in (("eps", eps), ("step_size", step_size)): number(name, v, high=1e6)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
-    if not torch.is_tensor(x) or not x.is_floating_point():
-        raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; "
-                         "for uint8 use data.pixels")
-    if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
     if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
+    _check_batch(x)
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     same_device(x=x, y=y if torch.is_tensor(y) else None, model=weights)
     low, high = x.min(), x.max()
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")
-    if y is not None and (not torch.is_tensor(y) or y.shape != x.shape[:1]
-                          or y.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)):
+    if y is not None: _check_targets(x, y)
+
+# %% ../nbs/04_attacks.ipynb #04a00001
+def _check_batch(x):
+    if not torch.is_tensor(x) or not x.is_floating_point():
+        raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; "
+                         "for uint8 use data.pixels")
+    if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
+
+def _check_targets(x, y):
+    whole = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    if not torch.is_tensor(y) or y.shape != x.shape[:1] or y.dtype not in whole:
         raise ValueError(f"y must hold {len(x)} whole-number labels in a tensor, got "
                          f"{f'shape {tuple(y.shape)}, {y.dtype}' if torch.is_tensor(y) else type(y).__name__}")
 
+# %% ../nbs/04_attacks.ipynb #04a00003
 def check_labels(model, x, y):
     "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model`."
     z = model(x[:1])

@@ -79,6 +79,7 @@ def forward_flops(arch: str, width: int, size: int, channels: int = 3) -> float:
         build(arch, 10, channels, width).eval()(torch.zeros(1, channels, size, size))
     return count.get_total_flops()
 
+# %% ../nbs/17_bench.ipynb #17a00002
 def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> float:
     """TFLOP/s of an n x n matrix product or of a 3x3 convolution about as large, the best of five of the faster one;
     `precision` is fp32, bf16 or tf32 (fp32 as a GPU's convolutions take it)."""

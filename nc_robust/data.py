@@ -147,7 +147,9 @@ def _key(root, files):
     stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for split in files.values() for c in split for f in c]
     return f"{root.name}-{hashlib.sha256(repr((str(root), stamps)).encode()).hexdigest()[:16]}"
 
+# %% ../nbs/02_data.ipynb #02a00002
 def _folder(root):
+    "Train and test images and labels, and the class names, of the folder `root`."
     classes, files = _layout(root)
     def make():
         return {f"{s}_{k}": v for s, per_class in files.items() for k, v in (

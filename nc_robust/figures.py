@@ -57,6 +57,7 @@ class Figure:
         mine, trades = {r.name for r in self.runs}, any(r.c.regime.startswith("trades") for r in self.runs)
         self.baseline = [r for r in plan("at") if trades and r.name not in mine]     # AT, for the claims that compare with it
 
+# %% ../nbs/14_figures.ipynb #14a00002
 def setup(name: str, namespace: dict) -> Figure:
     "The figure `name` with the parameters in a notebook's `globals()`; unknown names and values raise. Prints the plan."
     known = {"regime": (*REGIMES, "all", None)} | dict.fromkeys(FLAGS, (None, True, False))

@@ -76,6 +76,7 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15, 
         fig.align_ylabels(axes[:, 0])
     return fig
 
+# %% ../nbs/13_plots.ipynb #13a00002
 def _ticks(ax):
     "Plain numbers on a log axis, powers of ten where it is long and a few round ones where it is short; a linear axis begins at 0."
     low, high = ax.get_ylim()
