@@ -16,9 +16,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from .config import Config, generator
 from .data import Data, Split, pixels
+from .machine import deterministic
 from .measure import attack, score
 from .metrics import nc1_pinv, neural_collapse
-from .models import build, deterministic, strict_fp32
+from .models import build, strict_fp32
 from .train import fast_step, plain_pgd, plain_step, regime, start, train_step
 
 # %% ../nbs/17_bench.ipynb #f291f0cf

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Network', 'PreActBlock', 'PreActResNet', 'VGG', 'preact_resnet18', 'vgg11', 'build', 'representations', 'mode',
-           'frozen', 'strict_fp32', 'deterministic', 'folded']
+           'frozen', 'strict_fp32', 'folded']
 
 # %% ../nbs/03_models.ipynb #8262b991
 import copy
@@ -152,14 +152,6 @@ def strict_fp32():
     conv.allow_tf32 = matmul.allow_tf32 = False
     try: yield
     finally: conv.allow_tf32, matmul.allow_tf32 = before
-
-@contextmanager
-def deterministic():
-    "Run with cuDNN's deterministic kernels; the setting comes back afterwards."
-    before = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
-    try: yield
-    finally: torch.backends.cudnn.deterministic = before
 
 # %% ../nbs/03_models.ipynb #13774d6f
 def folded(model: Network) -> Network:
