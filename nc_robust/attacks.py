@@ -60,9 +60,10 @@ def kl_direction(logits, reference, gradient: str = "stable"):
     "Direction of steepest ascent of KL(softmax(reference) || softmax(logits)) in logit space, (N, C)."
     if gradient != "stable": return logits.softmax(1) - reference.softmax(1)
     log_p2, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
-    d = log_p.exp() * torch.expm1(log_p2 - log_p)
-    best = log_p.argmax(1, keepdim=True)
-    d = d.scatter(1, best, 0)
+    gap, best = log_p2 - log_p, log_p.argmax(1, keepdim=True)
+    high = torch.maximum(log_p2, log_p).scatter(1, best, -math.inf).amax(1, keepdim=True)
+    shift = torch.where(high < -600, high, 0)                     # exp of the rest would be 0
+    d = torch.where(gap < 600, (log_p - shift).exp() * torch.expm1(gap), (log_p2 - shift).exp()).scatter(1, best, 0)
     d = d.scatter(1, best, -d.sum(1, keepdim=True))
     top = d.abs().amax(1, keepdim=True)
     return (d / torch.where(top > 0, top, 1)).to(logits.dtype)

@@ -44,7 +44,7 @@ def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool
     if not good:
         most = f"; at most {high:g}" if is_number and value > high else ""
         raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}")
-    return value if isinstance(value, (int, float)) else int(value) if whole else float(value)
+    return int(value) if whole else float(value)
 
 # %% ../nbs/00_config.ipynb #7d11c5a1
 def same_device(**tensors):
@@ -68,8 +68,8 @@ class Config:
     arch: str = "preact_resnet18"
     dataset: str = "digits"       # one of `DATASETS` or `folder:<path>`
     norm: str = "linf"
-    eps: float = 8/255            # radius of the attack, in pixels of [0, 1]
-    step_size: float = 2/255
+    eps: float = 8/255            # radius of the attack: per pixel under linf, length under l2
+    step_size: float = 2/255      # in the same unit; TRADES under l2 trains with 2 eps/steps instead
     steps: int = 10
     epochs: int = 400
     batch_size: int = 128
@@ -79,7 +79,7 @@ class Config:
     weight_decay: float = 5e-4
     beta: float = 6.0             # weight of the TRADES term
     width: int = 64               # channels of the first layer
-    per_class: int | None = None  # training images per class; None: all
+    per_class: int | None = None  # images per class: so many in train, at most so many in test; None: all
     seed: int = 1
     measure_every: int = 5        # epochs between measurements
     precision: str = "fp32"       # of the forward and backward passes; metrics never go below fp32
@@ -101,7 +101,7 @@ def _check(c: Config):
     for name in ("lr", "momentum", "weight_decay", "beta"): _set(c, name, number(name, getattr(c, name)))
     if not isinstance(c.milestones, (tuple, list)) or any(number("a milestone", m, high=1) == 0 for m in c.milestones):
         raise ValueError(f"milestones are fractions of training in (0, 1], got {c.milestones!r}")
-    _set(c, "milestones", tuple(c.milestones))
+    _set(c, "milestones", tuple(map(float, c.milestones)))
 
 # %% ../nbs/00_config.ipynb #c27b42a9
 def identity(c: Config) -> dict:
@@ -162,7 +162,7 @@ def configure(
     dataset: str = None,    # None: the scale's own
     norm: str = "linf",
     classes: int = 10,      # 10 or 100: which of the scale's data sets
-    **given,                # other fields of `Config`; None means the scale's value
+    **given,                # other fields of `Config`; None means the scale's value (all images only where the scale takes all)
 ) -> Config:
     "A complete `Config` from a scale and whatever the user wants different."
     scale = choice("scale", scale or default_scale(), SCALES)
@@ -197,10 +197,10 @@ def parameters(
 
 # %% ../nbs/00_config.ipynb #7df82ad2
 def listed(name: str, value, kind=str) -> list:
-    "A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int). `ValueError` if none or twice."
+    "A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int). `ValueError` if none, empty or twice."
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
     except (ValueError, TypeError): found = []
-    if not found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):
+    if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):
         raise ValueError(f"{name} must be {'whole numbers' if kind is int else 'names'}, each once, separated by commas; got {value!r}")
     return found

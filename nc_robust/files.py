@@ -7,7 +7,7 @@ __all__ = ['CHECKPOINT', 'TABLE', 'repository', 'named', 'cache_dir', 'runs_root
            'seal', 'unseal', 'save_state', 'load_state', 'save_table', 'read_table', 'read_head', 'set_aside']
 
 # %% ../nbs/01_files.ipynb #58b3b025
-import errno, gzip, hashlib, io, os, zlib
+import errno, gzip, hashlib, io, os, pickle, zlib
 from pathlib import Path
 import pandas as pd, torch
 from platformdirs import user_cache_dir
@@ -82,10 +82,10 @@ def save_state(path: Path, state: dict):
     write_bytes(path, seal(buffer.getvalue(), CHECKPOINT))
 
 def load_state(path: Path, device="cpu") -> dict:
-    "Load what `save_state` saved; a `ValueError` says what is wrong with the file."
+    "Load what `save_state` saved; a `ValueError` says what is wrong with the file. A want of memory or of `device` is no fault of it."
     body = unseal(path, CHECKPOINT)
     try: return torch.load(io.BytesIO(body), map_location=device, weights_only=True)
-    except Exception as e:
+    except (pickle.UnpicklingError, EOFError) as e:
         raise ValueError(f"{path} holds something that is not plain tensors and values; nothing of it was executed") from e
 
 # %% ../nbs/01_files.ipynb #b0100002

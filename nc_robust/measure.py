@@ -70,7 +70,10 @@ def score(model, x):
 # %% ../nbs/08_measure.ipynb #7e10fbf5
 def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     """All numbers of one view: `scored` = (logits, h) on it, `y` the true labels,
-    `clean_logits` the output on the clean images (None: this is the clean view)."""
+    `clean_logits` the output on the clean images (None: this is the clean view). Keys: `accuracy` and `loss` against the
+    true label; those of `neural_collapse`, grouped by `view.y`; `success`, the share predicted as `view.y` where that is not
+    the label; beside clean images `simplex_similarity`, `angular_distance` (radians, to the clean training means) and `kl`
+    (clean || this view, mean per image); `zero_gradient` after a fresh attack."""
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     out |= neural_collapse(h, view.y, model.linear.weight.detach(), model.linear.bias.detach(), reference, C)

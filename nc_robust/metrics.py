@@ -60,7 +60,7 @@ def _checked(h, y, num_classes):
 
 # %% ../nbs/05_metrics.ipynb #a1b296f4
 class Simplex:
-    "Centred class means: `M` (C', p) of the classes present, `basis` (C'-1, p), singular values `s`, the kept `rank`."
+    "Centred class means: `M` (C', p) of the classes present, `basis` (min(C'-1, p), p), singular values `s`, the kept `rank`."
     def __init__(self, means, counts=None, dtype=torch.float32):
         self.present = ~means.isnan().any(1)
         mu, self.num_classes = means[self.present].double(), len(means)
@@ -179,7 +179,7 @@ def neural_collapse(
     reference=None,     # (C, p) class means of S, usually clean training data; None: those of `h` itself
     num_classes=None,   # C; None: from `weight` or `reference`, else the largest label + 1
 ) -> dict:
-    """All metrics of appendix B of the paper on one set of representations; accumulated in float64.
+    """NC1 to NC4 and the nearest-centre classifiers of appendix B of the paper on one set of representations; accumulated in float64.
     Keys: nc1 nc1_rank nc1_cond equinorm equinorm_cv equiangular nc3 nc3_frobenius nc4 ncc_match ncc_accuracy.
     Raises `ValueError` on bad input."""
     if num_classes is None:

@@ -99,10 +99,10 @@ def vgg11(num_classes: int, in_channels: int = 3, width: int = 64, mean=None, st
     return VGG(num_classes, in_channels, width, mean, std)
 
 def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, std=None, seed: int = None) -> Network:
-    "The named network in channels-last layout; `seed` fixes its initial weights and leaves the global generator as it was."
+    "The named network in channels-last layout; `seed` fixes its initial weights and leaves the global generators as they were."
     make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, ARCHS)]
     with torch.random.fork_rng(devices=[]):
-        if seed is not None: torch.manual_seed(seed)
+        if seed is not None: torch.default_generator.manual_seed(seed)
         return make(num_classes, in_channels, width, mean, std).to(memory_format=torch.channels_last)
 
 # %% ../nbs/03_models.ipynb #5f040309

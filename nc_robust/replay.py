@@ -98,8 +98,9 @@ def _reason(e): return f"{type(e).__name__}: {(str(e).strip() or 'no reason give
 
 # %% ../nbs/06_replay.ipynb #6a11ce13
 class asks_nothing(TorchDispatchMode):
-    "A context in which an operation that needs a value on the host raises a `RuntimeError` that names it."
-    waits = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2")
+    "A context in which an operation known to need a value on the host raises a `RuntimeError` that names it."
+    waits = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2",
+             "unique_consecutive", "bincount", "repeat_interleave")
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.name().split("::")[1].split(".")[0]
         mask = (name.startswith("index") and isinstance(args[1], (list, tuple))

@@ -19,7 +19,7 @@ from .replay import FirstThatWorks, Recorded, compiled, cuda_graph
 # %% ../nbs/07_train.ipynb #bce44711
 @contextmanager
 def bn_momentum(model, rule, batches: int = 1):
-    "Within, each forward pass updates running statistics with momentum `rule(m)` and counts as `batches` batches."
+    "For exactly one forward pass: running statistics move with momentum `rule(m)`, and it counts as `batches` batches."
     norms = [(m, m.momentum) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for m, momentum in norms: m.momentum = rule(momentum)
     try: yield
@@ -33,11 +33,14 @@ class Standard:
     "ST: cross-entropy on clean images."
     training, views = True, ("clean", "perturbed", "gaussian", "targeted")
     def __init__(self, c: Config): self.c, self.dtype = c, torch.bfloat16 if c.precision == "bf16" else None
-    def perturb(self, model, x, y, gen): return None
+    def perturb(self, model, x, y, gen):
+        "Images (N, channels, height, width) to train on, or None; random numbers from `gen`."
     def logits(self, model, x):
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None): z = model(x)
         return z if z.dtype == torch.double else z.float()
-    def loss(self, model, x, x_adv, y): return F.cross_entropy(self.logits(model, x), y)
+    def loss(self, model, x, x_adv, y):
+        "Mean loss over the batch, a scalar; its forward passes update batch norm."
+        return F.cross_entropy(self.logits(model, x), y)
 
 # %% ../nbs/07_train.ipynb #3b7dd0f6
 class Adversarial(Standard):
@@ -107,7 +110,8 @@ def train_step(reg: Standard, model, opt, x, y, gen):
 # %% ../nbs/07_train.ipynb #5191ccaa
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
     """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (else None).
-    `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`)."""
+    `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
+    `ValueError` if the last batch holds a single image."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)
     order, gen = batches(n, c.batch_size, device, c.seed, epoch), generator(device, c.seed, "attack", epoch)
@@ -159,7 +163,8 @@ def _shorten(delta, eps):
     return delta * (eps / delta.flatten(1).norm(dim=1)).clamp_max(1).view(-1, 1, 1, 1)
 
 def plain_pgd(c: Config, model, x, y, gen):
-    "PGD as the published loops write it, in the mode that `model` is in: images after `c.steps` steps and a last look."
+    """PGD as the published loops write it (without the 1e-10 they add to l2 norms), in the mode that `model` is in:
+    images after `c.steps` steps and a last look."""
     delta = random_perturb(x, c.eps, c.norm, gen) - x
     for _ in range(c.steps):
         delta.requires_grad_()

@@ -130,6 +130,8 @@ def test_lists_in_parameters():
     assert listed("seeds", "1, 2", int) == listed("seeds", [1, 2], int) == [1, 2] and listed("seeds", 3, int) == [3]
     for wrong in ("a,b", "", [], [1.5], 1.5, True, "1,1"):
         with pytest.raises(ValueError, match="seeds must be whole numbers"): listed("seeds", wrong, int)
+    for wrong in ("", "vgg11,", []):
+        with pytest.raises(ValueError, match="archs must be names"): listed("archs", wrong)
     assert [(r.c.arch, r.c.seed) for r in plan("st", "vgg11,preact_resnet18", "1,2")] == [("vgg11", 1), ("vgg11", 2), ("preact_resnet18", 1), ("preact_resnet18", 2)]
     for bad in (("st,madry", "vgg11", 1), ("st", "vgg11,vgg12", 1), ("st", "vgg11", "1,x"), ("", "vgg11", 1), ("st", "vgg11", -1)):
         with pytest.raises(ValueError): plan(*bad)

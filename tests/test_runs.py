@@ -224,6 +224,14 @@ class Bomb:
     def __init__(self, path): self.path = path
     def __reduce__(self): return Path.touch, (self.path,)
 
+def test_want_of_memory_costs_no_checkpoint(done, monkeypatch):
+    "A whole checkpoint that cannot be loaded for want of memory stays where it is, under its name."
+    run, _ = done
+    def load(*_, **__): raise torch.OutOfMemoryError("tried to allocate 1 GiB")
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(torch.OutOfMemoryError): run.state()
+    assert run.state_file.exists() and not list(run.folder.glob("*.damaged*"))
+
 @pytest.mark.parametrize("dressed", [False, True])
 def test_pickle_bomb(done, tmp_path, dressed):
     "A checkpoint with code in it runs none of it, with or without a valid checksum; it is set aside like any damaged one."
