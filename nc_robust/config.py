@@ -197,7 +197,8 @@ def parameters(
 
 # %% ../nbs/00_config.ipynb #7df82ad2
 def listed(name: str, value, kind=str) -> list:
-    "A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int). `ValueError` if none, empty or twice."
+    """A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int).
+    `ValueError` if there is none, an empty one or one twice."""
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
     except (ValueError, TypeError): found = []
