@@ -87,19 +87,22 @@ MARK = {"holds": "yes", "does not hold": "no", "not reached": "not reached", "no
 
 def markdown(t: pd.DataFrame) -> str:
     """The claims table for the README: a row for each claim, norm and regime, a column for each data set and size,
-    in the cells the verdicts on PreActResNet18 and VGG11."""
-    sizes = list(t.groupby(SIZE, sort=False).groups)
-    heads = [f"{d.removeprefix('folder:')}, {n} a class, {e} epochs, {s} seed{'s' * (s > 1)}" for d, n, e, s in sizes]
+    in the cells the verdicts on PreActResNet18 and VGG11, and the number of seeds where it is not the column's largest."""
+    size, most = SIZE[:-1], t.groupby(SIZE[:-1], sort=False).seeds.max().to_dict()
+    heads = [f"{d.removeprefix('folder:')}, {n} a class, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]
     for (number, text, norm, regime), g in t.groupby(["claim", "text", "norm", "regime"], sort=False):
-        cells = [_verdicts(g[(g[SIZE] == list(one)).all(axis=1)]) for one in sizes]
+        cells = [_verdicts(g[(g[size] == list(one)).all(axis=1)], k) for one, k in most.items()]
         lines.append(f"| {number} | {text} | {norm} | {regime} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
-def _verdicts(g):
+def _seeds(k): return f"{k} seed{'s' if k > 1 else ''}"
+
+def _verdicts(g, most):
     shown = lambda v: f" ({v:.{4 if abs(v - 1) < 0.02 else 2}g})" if math.isfinite(v) else ""     # near 1, most thresholds are
     of = {v.arch: MARK[v.verdict] + shown(v.value) for v in g[::-1].itertuples()}
-    return " / ".join(of.get(a, "-") for a in ARCHS) if of else ""
+    fewer = f", {_seeds(g.seeds.min())}" if len(g) and g.seeds.min() < most else ""
+    return " / ".join(of.get(a, "-") for a in ARCHS) + fewer if of else ""
 
 def write_readme(folder: Path, readme: Path):
     "Replace what stands between the two `claims` comments of `readme` by the table of `folder`."
