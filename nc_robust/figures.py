@@ -83,6 +83,7 @@ def vertex_angle(figure: Figure, *metrics) -> dict:
     C = int(read_head(figure.runs[0].csv)["num_classes"])
     return {m: (etf_angle(C), "two ETF vertices") for m in metrics or ("simplex_similarity",)}
 
+# %% ../nbs/14_figures.ipynb #022148fa
 def pictures(figure: Figure) -> dict:
     "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the first run of each regime."
     first = {r.c.regime: r for r in reversed(figure.runs)}

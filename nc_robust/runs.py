@@ -51,6 +51,7 @@ class Run:
         s = self.state()
         return s["epoch"] if s else 0
 
+# %% ../nbs/10_runs.ipynb #9b121ea9
 def complete(run: Run) -> bool:
     "Whether the run's own table is whole, with every epoch: it is then read even if the weights are lost."
     try: return read_head(run.csv)["epochs_done"] == str(run.c.epochs)

@@ -104,6 +104,7 @@ def _verdicts(g, most):
     fewer = f", {_seeds(g.seeds.min())}" if len(g) and g.seeds.min() < most else ""
     return " / ".join(of.get(a, "-") for a in ARCHS) + fewer if of else ""
 
+# %% ../nbs/16_verdicts.ipynb #0db0abf1
 def write_readme(folder: Path, readme: Path):
     "Replace what stands between the two `claims` comments of `readme` by the table of `folder`."
     text, table = Path(readme).read_text(), markdown(merge(folder))
