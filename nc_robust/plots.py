@@ -154,10 +154,16 @@ def by_direction(t: pd.DataFrame, by=("regime", "arch"), width=PAGE + 1.5):
 # %% ../nbs/13_plots.ipynb #8e503f09
 def by_radius(t: pd.DataFrame, metrics, x="measured", xlabel="eps", width=PAGE):
     "Metrics of perturbed images at convergence over a radius (column `x` of the table)."
-    rows = [(METRICS[m][0], m) for m in metrics]
+    rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
         curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
+        ax.set_xticks(radii, _radius_labels(radii))
     return grid(rows, columns_of(t, "arch"), xlabel, draw, width)
+
+def _radius_labels(radii) -> list:
+    "Radii as people write them: 8/255 where all are whole steps of 8-bit pixels, 0.2 elsewhere."
+    whole = all(abs(255 * r - round(255 * r)) < 1e-3 for r in radii)
+    return [f"{255 * r:.0f}/255" if whole and r else f"{r:g}" for r in radii]
 
 # %% ../nbs/13_plots.ipynb #413cbd37
 def by_class(t: pd.DataFrame, marks=None, width=PAGE):
