@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def jupyter(folder: Path, env: dict):
     "A server on a free port whose root is `folder`: (process, address)."
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
-    p = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+    p = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--IdentityProvider.token=",
+                          "--ServerApp.disable_check_xsrf=True",
                           "--allow-root", f"--ServerApp.root_dir={folder}"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(120):
         try: urllib.request.urlopen(f"http://127.0.0.1:{port}/api"); return p, f"http://127.0.0.1:{port}"
@@ -40,8 +41,11 @@ def run_all(page, address, name, minutes):
         prompts = page.evaluate("[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.innerText.trim())")
         if prompts and not any("*" in p for p in prompts) and any(p.strip("[]: ") for p in prompts): break
     else: return [f"{name}: still running after {minutes} minutes"]
-    errors = page.evaluate("[...document.querySelectorAll('.jp-RenderedText[data-mime-type=\"application/vnd.jupyter.stderr\"], .jp-OutputArea-output[data-mime-type=\"application/vnd.jupyter.error\"]')].map(e => e.innerText.slice(0, 300))")
-    wide = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output')].filter(e => e.scrollWidth > e.clientWidth + 2).map(e => e.innerText.slice(0, 80))")
+    errors = page.evaluate("[...document.querySelectorAll('.jp-RenderedText[data-mime-type=\"application/vnd.jupyter.stderr\"], "
+                           ".jp-OutputArea-output[data-mime-type=\"application/vnd.jupyter.error\"]')]"
+                           ".map(e => e.innerText.slice(0, 300))")
+    wide = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output')].filter(e => e.scrollWidth > e.clientWidth + 2)"
+                         ".map(e => e.innerText.slice(0, 80))")
     return [f"{name}: {e}" for e in errors] + [f"{name}: wider than the page: {w}" for w in wide]
 
 def screenshots(page, to: Path, stem: str):
@@ -62,7 +66,8 @@ def main():
     a.to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as d:
         for n in a.notebooks: shutil.copy(ROOT / "nbs" / f"{n}.ipynb", d)
-        env = os.environ | dict(NC_ROBUST_SCALE=a.scale, NC_ROBUST_RUNS=f"{d}/runs", NC_ROBUST_OUT=f"{d}/out", JUPYTERLAB_SETTINGS_DIR=f"{d}/settings")
+        env = os.environ | dict(NC_ROBUST_SCALE=a.scale, NC_ROBUST_RUNS=f"{d}/runs", NC_ROBUST_OUT=f"{d}/out",
+                                JUPYTERLAB_SETTINGS_DIR=f"{d}/settings")
         found = []
         with sync_playwright() as play:
             for look in ("Light", "Dark"):

@@ -15,14 +15,16 @@ def linear(classes=4, scale=3.0):
     with torch.no_grad(): m[1].weight.copy_(scale * torch.randn(classes, 16, generator=rng(9)))
     return m
 
-def images(n=5, seed=0, classes=4): return torch.rand(n, 1, 4, 4, generator=rng(seed)), torch.randint(classes, (n,), generator=rng(seed + 1))
+def images(n=5, seed=0, classes=4):
+    return torch.rand(n, 1, 4, 4, generator=rng(seed)), torch.randint(classes, (n,), generator=rng(seed + 1))
 
 def distance(a, b, norm): return (a - b).flatten(1).norm(dim=1, p=math.inf if norm == "linf" else 2)
 
 both_norms = pytest.mark.parametrize("norm", ["linf", "l2"])
 attacks = dict(
-    seed=st.integers(0, 99), eps=st.floats(0, 1.5), step_size=st.floats(0, 3), steps=st.integers(0, 4), restarts=st.integers(1, 3), targeted=st.booleans(),
-    start=st.sampled_from(["uniform", "gaussian", "clean"]), gradient=st.sampled_from(["stable", "summed", "published"]), objective=st.sampled_from(["ce", "kl"]), box_first=st.booleans())
+    seed=st.integers(0, 99), eps=st.floats(0, 1.5), step_size=st.floats(0, 3), steps=st.integers(0, 4), restarts=st.integers(1, 3),
+    targeted=st.booleans(), start=st.sampled_from(["uniform", "gaussian", "clean"]),
+    gradient=st.sampled_from(["stable", "summed", "published"]), objective=st.sampled_from(["ce", "kl"]), box_first=st.booleans())
 
 @both_norms
 @given(**attacks)
@@ -32,7 +34,8 @@ def test_inside_ball_and_box(norm, seed, eps, step_size, steps, restarts, target
     (x, y), m = images(seed=seed), linear()
     x = (1.4 * x - 0.2).clamp(0, 1)                                       # some pixels at the walls
     warnings.simplefilter("ignore")
-    go = lambda: pgd(m, x, y, eps, step_size, steps, norm, targeted and objective == "ce", restarts, objective, start, gradient=gradient, box_first=box_first, generator=rng(seed))
+    go = lambda: pgd(m, x, y, eps, step_size, steps, norm, targeted and objective == "ce", restarts, objective, start,
+                     gradient=gradient, box_first=box_first, generator=rng(seed))
     x_adv = go()
     assert x_adv.shape == x.shape and 0 <= x_adv.min() and x_adv.max() <= 1
     assert (distance(x_adv, x, norm) <= eps + 2e-6).all()
@@ -43,7 +46,8 @@ def test_inside_ball_and_box(norm, seed, eps, step_size, steps, restarts, target
 def test_degenerate_budgets(norm):
     "eps = 0 returns x exactly; no steps returns the random start, inside the ball and not x; other seeds start elsewhere."
     (x, y), m = images(), linear()
-    for more in ({}, dict(restarts=3), dict(start="gaussian"), dict(objective="kl")): assert torch.equal(pgd(m, x, y, 0.0, 0.1, norm=norm, **more), x)
+    for more in ({}, dict(restarts=3), dict(start="gaussian"), dict(objective="kl")):
+        assert torch.equal(pgd(m, x, y, 0.0, 0.1, norm=norm, **more), x)
     a, b = (pgd(m, x, y, 0.3, 0.1, 0, norm, generator=rng(s)) for s in (1, 2))
     assert not torch.equal(a, x) and not torch.equal(a, b) and (distance(a, x, norm) <= 0.3 + 1e-6).all()
     assert torch.equal(pgd(m, x, y, 0.3, 0.1, 0, norm, start="clean"), x)
@@ -79,7 +83,8 @@ def test_restarts_keep_the_worst_per_point(trained, norm, targeted):
 
 def test_restarts_never_raise_robust_accuracy():
     "A wrong answer at loss 0.8 is worth more than a right one at loss 1.6."
-    wrong, right = torch.tensor([0.45, 0.549, 0.001 / 4, 0.001 / 4, 0.001 / 4, 0.001 / 4]), torch.tensor([0.2, 0.16, 0.16, 0.16, 0.16, 0.16])
+    wrong, right = (torch.tensor([0.45, 0.549, 0.001 / 4, 0.001 / 4, 0.001 / 4, 0.001 / 4]),
+                    torch.tensor([0.2, 0.16, 0.16, 0.16, 0.16, 0.16]))
     model = lambda x: torch.where(x.flatten(1)[:, :1] < 0.5, wrong, right).log() + 0 * x.flatten(1).sum(1, keepdim=True)
     x, y = torch.full((200, 1, 1, 1), 0.5), torch.zeros(200).long()
     hits = [(model(pgd(model, x, y, 0.5, 0.0, 1, restarts=k, generator=rng(), check=False)).argmax(1) == y).sum() for k in (1, 5)]
@@ -102,10 +107,12 @@ def test_agrees_with_foolbox(trained, arch, norm, eps):
     "The same ball, steps and model: robust accuracy within 0.5 points of foolbox on 1,300 training images, and well below clean accuracy."
     fb = pytest.importorskip("foolbox")
     m, (x, y) = trained[0][arch], some(trained, 1300)
-    attack, begin = {"linf": (fb.attacks.LinfPGD, "uniform"), "l2": (fb.attacks.L2PGD, "clean")}[norm]     # random l2 starts are distributed otherwise there
+    # Random l2 starts are distributed otherwise there.
+    attack, begin = {"linf": (fb.attacks.LinfPGD, "uniform"), "l2": (fb.attacks.L2PGD, "clean")}[norm]
     theirs = attack(abs_stepsize=eps / 4, steps=10, random_start=begin == "uniform")
     torch.manual_seed(0)
-    hit = torch.cat([theirs(fb.PyTorchModel(m, bounds=(0, 1)), xi.contiguous(), yi, epsilons=eps)[2] for xi, yi in zip(x.split(512), y.split(512))])
+    hit = torch.cat([theirs(fb.PyTorchModel(m, bounds=(0, 1)), xi.contiguous(), yi, epsilons=eps)[2]
+                     for xi, yi in zip(x.split(512), y.split(512))])
     ours, clean = robust(m, x, y, eps, norm, start=begin), robust(m, x, y, 0.0, norm, steps=0)
     assert abs(ours - 100 * (1 - hit.double().mean().item())) <= 0.5
     assert ours < clean - 3
@@ -149,7 +156,7 @@ def test_targeted_with_nothing_left_to_gain(norm, restarts):
 @both_norms
 @pytest.mark.parametrize("margin", [20, 200, 1e4])
 def test_confident_models_are_still_attacked(norm, margin):
-    "Where the cross-entropy gradient underflows, the stable gradient still moves every image the whole way; the published one is reported as vanished."
+    "Where cross-entropy's gradient underflows, the stable one moves every image the whole way; the published one is reported as vanished."
     m, (x, _) = linear(), images(20)
     with torch.no_grad(): m[1].weight *= margin; m[1].bias *= margin
     y = m(x).argmax(1)
@@ -158,7 +165,8 @@ def test_confident_models_are_still_attacked(norm, margin):
     lead = lambda z: z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -math.inf).amax(1)
     assert (lead(m(x_adv)) < lead(m(x))).all()
     if margin == 1e4:
-        with pytest.warns(UserWarning, match="gradient vanished"): _, info = pgd(m, x, y, 0.5, 0.1, norm=norm, gradient="published", start="clean", info=True)
+        with pytest.warns(UserWarning, match="gradient vanished"):
+            _, info = pgd(m, x, y, 0.5, 0.1, norm=norm, gradient="published", start="clean", info=True)
         assert info["zero_gradient"] > 0.5
 
 def test_directions_are_gradients():
@@ -166,7 +174,8 @@ def test_directions_are_gradients():
     z, ref = (torch.randn(6, 5, generator=rng(s)).double().requires_grad_() for s in (1, 2))
     y = torch.arange(6) % 5
     unit = lambda t: t / t.norm(dim=1, keepdim=True)
-    for value, direction in ((objective_value(z, y), lambda g: ce_direction(z.detach(), y, g)), (objective_value(z, y, ref.detach()), lambda g: kl_direction(z.detach(), ref.detach(), g))):
+    for value, direction in ((objective_value(z, y), lambda g: ce_direction(z.detach(), y, g)),
+                             (objective_value(z, y, ref.detach()), lambda g: kl_direction(z.detach(), ref.detach(), g))):
         true, = torch.autograd.grad(value.sum(), z)
         assert torch.allclose(direction("summed"), true, atol=1e-12)
         assert torch.allclose(unit(direction("stable")), unit(true), atol=1e-9)
@@ -225,7 +234,7 @@ def test_folding_batch_norm_changes_nothing(trained):
 
 @both_norms
 def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
-    "However many images a network is given at once, a split meets the same attack: under linf from the same random starts, under l2 from others."
+    "However many images a network gets at once, a split meets the same attack: from the same random starts under linf, others under l2."
     nets, data = trained
     x, y, c = pixels(data.test.x[:96]), data.test.y[:96], configure("st", "vgg11", "smoke", norm=norm)
     found = {}

@@ -27,7 +27,8 @@ def test_folder_holds_the_files(folder):
 
 def change(root, case):
     if case == "empty": [f.unlink() for f in (root / "train/cat").iterdir()]
-    if case == "no test": [f.unlink() for f in (root / "test").rglob("*.png")]; [c.rmdir() for c in (root / "test").iterdir()]; (root / "test").rmdir()
+    if case == "no test":
+        [f.unlink() for f in (root / "test").rglob("*.png")]; [c.rmdir() for c in (root / "test").iterdir()]; (root / "test").rmdir()
     if case == "train only": image(root / "train/fox/0.png")
     if case == "test only": image(root / "test/fox/0.png")
     if case == "one class": [f.unlink() for f in root.rglob("dog/*")]; [c.rmdir() for c in root.glob("*/dog")]
@@ -41,7 +42,8 @@ def change(root, case):
     ("empty", ValueError, "no images in .*train/cat"), ("no test", FileNotFoundError, "no folder .*test"),
     ("train only", ValueError, "fox"), ("test only", ValueError, "fox"), ("one class", ValueError, "1 class.*at least two"),
     ("size", ValueError, r"dog/1.png has shape \(3, 9, 8\).*\(3, 8, 8\)"), ("gray", ValueError, r"dog/1.png has shape \(1, 8, 8\)"),
-    ("test size", ValueError, "one size"), ("corrupt", ValueError, "cat/1.png is not a readable image"), ("cut off", ValueError, "cat/1.png is not a readable image")])
+    ("test size", ValueError, "one size"), ("corrupt", ValueError, "cat/1.png is not a readable image"),
+    ("cut off", ValueError, "cat/1.png is not a readable image")])
 def test_broken_folder_is_named(folder, case, error, says):
     "Each fault is one error that names the folder or file; after repair nothing of it is left in the cache."
     whole = digest(load(f"folder:{folder}"))
@@ -61,7 +63,8 @@ def test_gray_folder_has_one_channel(folder):
     for f in folder.rglob("*.png"): image(f, mode="L")
     assert load(f"folder:{folder}").in_channels == 1
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b"", lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], lambda b: b"PK" + b])
+@pytest.mark.parametrize("damage", [
+    lambda b: b[:-40], lambda b: b"", lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], lambda b: b"PK" + b])
 def test_damaged_cache_is_set_aside(folder, tmp_path, capsys, damage):
     "A truncated, empty, bit-flipped or foreign cache file is noticed, kept under another name, and decoded again."
     whole = digest(load(f"folder:{folder}"))

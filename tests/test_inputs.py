@@ -10,7 +10,8 @@ from nc_robust.data import load
 from nc_robust.runs import Run, history, threads
 
 junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats(), st.text(max_size=5), st.binary(max_size=3),
-                 st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1), st.sampled_from(["1", "0.1", "nan", -0.1, 10**18]))
+                 st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1),
+                 st.sampled_from(["1", "0.1", "nan", -0.1, 10**18]))
 WHOLE = ("epochs", "batch_size", "width", "measure_every", "steps", "seed", "per_class")
 NUMBERS = ("eps", "step_size", "lr", "momentum", "weight_decay", "beta")
 NAMES = ("regime", "arch", "dataset", "norm", "precision")
@@ -37,7 +38,8 @@ def test_configure(name, value):
     assert value is None or not value or getattr(c, name, value) == value or name == "norm"
 
 @pytest.mark.parametrize("field, value, says", [
-    ("regime", "madry", "st, at, trades, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"), ("norm", "l1", "linf, l2"), ("dataset", "mnist", "digits100, cifar10"),
+    ("regime", "madry", "st, at, trades, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"),
+    ("norm", "l1", "linf, l2"), ("dataset", "mnist", "digits100, cifar10"),
     ("scale", "tiny", "smoke, quick, pilot, subset, paper"), ("precision", "fp16", "fp32, bf16")])
 def test_unknown_names_list_the_known(field, value, says):
     "A message about a name holds the value given and everything that is allowed."
@@ -45,8 +47,10 @@ def test_unknown_names_list_the_known(field, value, says):
     assert repr(value) in str(e.value) and field in str(e.value)
 
 @pytest.mark.parametrize("given", [
-    dict(eps=-0.1), dict(eps=math.nan), dict(eps=math.inf), dict(eps="0.1"), dict(steps=1.0), dict(steps=True), dict(milestones=(0.5, 1.5)), dict(milestones=(math.nan,)),
-    dict(milestones=5), dict(milestones=("a",)), dict(epoch=5), dict(eps=10**400), dict(beta=10**400), dict(dataset=5), dict(seed=2**70), dict(classes="100"), dict(eps=True)], ids=lambda g: next(iter(g)))
+    dict(eps=-0.1), dict(eps=math.nan), dict(eps=math.inf), dict(eps="0.1"), dict(steps=1.0), dict(steps=True),
+    dict(milestones=(0.5, 1.5)), dict(milestones=(math.nan,)), dict(milestones=5), dict(milestones=("a",)), dict(epoch=5),
+    dict(eps=10**400), dict(beta=10**400), dict(dataset=5), dict(seed=2**70), dict(classes="100"), dict(eps=True)],
+    ids=lambda g: next(iter(g)))
 def test_configure_refuses(given):
     "Values of the wrong type, sign, size or name."
     with pytest.raises(ValueError): configure("st", "vgg11", "smoke", **given)
@@ -69,9 +73,12 @@ def test_pgd_arguments(name, value):
     assert 0 <= x.min() and x.max() <= 1
 
 REFUSED = dict(
-    bytes=((255 * X).byte(), Y, {}), over_one=(255 * X, Y, {}), negative=(X - 0.5, Y, {}), nan=(X / 0 * 0, Y, {}), array=(X.numpy(), Y, {}), empty=(X[:0], Y[:0], {}),
-    flat=(X[0, 0, 0], Y, {}), few_labels=(X, Y[:3], {}), float_labels=(X, Y.float(), {}), label_column=(X, Y[:, None], {}), huge_l2_step=(X, Y, dict(step_size=1e300, norm="l2")),
-    labels_from_one=(X, Y + 1, {}), negative_label=(X, Y - 1, {}), no_labels=(X, None, {}), label_list=(X, Y.tolist(), {}), true_eps=(X, Y, dict(eps=True)), huge_whole_eps=(X, Y, dict(eps=10**400)),
+    bytes=((255 * X).byte(), Y, {}), over_one=(255 * X, Y, {}), negative=(X - 0.5, Y, {}), nan=(X / 0 * 0, Y, {}),
+    array=(X.numpy(), Y, {}), empty=(X[:0], Y[:0], {}),
+    flat=(X[0, 0, 0], Y, {}), few_labels=(X, Y[:3], {}), float_labels=(X, Y.float(), {}), label_column=(X, Y[:, None], {}),
+    huge_l2_step=(X, Y, dict(step_size=1e300, norm="l2")),
+    labels_from_one=(X, Y + 1, {}), negative_label=(X, Y - 1, {}), no_labels=(X, None, {}), label_list=(X, Y.tolist(), {}),
+    true_eps=(X, Y, dict(eps=True)), huge_whole_eps=(X, Y, dict(eps=10**400)),
     huge_l2_eps=(X, Y, dict(eps=1e300, norm="l2")), targeted_kl=(X, Y, dict(objective="kl", targeted=True)))
 @pytest.mark.parametrize("x, y, more", REFUSED.values(), ids=REFUSED)
 def test_pgd_refuses(x, y, more):
@@ -87,9 +94,12 @@ def test_whole_number_labels_of_any_width(dtype):
 
 ELSEWHERE = torch.device("meta")       # stands for the other device of a machine that has two
 @pytest.mark.parametrize("names, call", [
-    (("y", "x"), lambda: pgd(Counted(), X, Y.to(ELSEWHERE), 0.1, 0.1)), (("x", "model"), lambda: pgd(Counted(), X.to(ELSEWHERE), Y.to(ELSEWHERE), 0.1, 0.1)),
-    (("model",), lambda: pgd(Counted().to(ELSEWHERE), X, Y, 0.1, 0.1)), (("h", "y"), lambda: neural_collapse(torch.rand(4, 5), Y.to(ELSEWHERE), num_classes=3)),
-    *[((name,), lambda name=name, shape=shape: neural_collapse(torch.rand(4, 5), Y, **dict(weight=torch.rand(3, 5)) | {name: torch.rand(shape, device=ELSEWHERE)}))
+    (("y", "x"), lambda: pgd(Counted(), X, Y.to(ELSEWHERE), 0.1, 0.1)),
+    (("x", "model"), lambda: pgd(Counted(), X.to(ELSEWHERE), Y.to(ELSEWHERE), 0.1, 0.1)),
+    (("model",), lambda: pgd(Counted().to(ELSEWHERE), X, Y, 0.1, 0.1)),
+    (("h", "y"), lambda: neural_collapse(torch.rand(4, 5), Y.to(ELSEWHERE), num_classes=3)),
+    *[((name,), lambda name=name, shape=shape: neural_collapse(
+        torch.rand(4, 5), Y, **dict(weight=torch.rand(3, 5)) | {name: torch.rand(shape, device=ELSEWHERE)}))
       for name, shape in dict(weight=(3, 5), bias=(3,), reference=(3, 5)).items()],
     (("quantum", "GPU"), lambda: Run(configure("st", "vgg11", "smoke"), device="quantum"))])
 def test_devices(names, call):
@@ -102,7 +112,8 @@ def test_gaussian_refuses():
     for x, eps in ((255 * X, 0.1), (X, -1.0), (X, math.nan)):
         with pytest.raises(ValueError): gaussian(x, eps)
 
-@given(h=st.one_of(junk, st.just(torch.rand(6, 4))), y=st.one_of(junk, st.just(torch.tensor([0, 1, 2, 0, 1, 2]))), C=st.one_of(st.none(), st.integers(-2, 5)))
+@given(h=st.one_of(junk, st.just(torch.rand(6, 4))), y=st.one_of(junk, st.just(torch.tensor([0, 1, 2, 0, 1, 2]))),
+       C=st.one_of(st.none(), st.integers(-2, 5)))
 @settings(max_examples=100, deadline=None)
 def test_neural_collapse_arguments(h, y, C):
     "With a given number of classes, only a float matrix with its labels gives numbers."
@@ -114,9 +125,11 @@ def test_neural_collapse_arguments(h, y, C):
 def test_parameters_of_a_notebook():
     "A name injected that the notebook does not know, and a value that is not allowed, list what is; None passes where it is listed."
     cell = "# Parameters\nregim = 'at'\n"
-    with pytest.raises(ValueError, match="'regim'.*regime, seeds"): parameters(dict(regime="st", seeds=1, In=["", cell]), regime=REGIMES, seeds=None)
+    with pytest.raises(ValueError, match="'regim'.*regime, seeds"):
+        parameters(dict(regime="st", seeds=1, In=["", cell]), regime=REGIMES, seeds=None)
     with pytest.raises(ValueError, match="'madry'.*trades_frozen_bn"): parameters(dict(regime="madry", In=[]), regime=REGIMES)
-    assert parameters(dict(regime=None, seeds=[1], In=["x = 1", "# Parameters\nregime = None"]), regime=(None, *REGIMES), seeds=None) == dict(regime=None, seeds=[1])
+    assert parameters(dict(regime=None, seeds=[1], In=["x = 1", "# Parameters\nregime = None"]),
+                      regime=(None, *REGIMES), seeds=None) == dict(regime=None, seeds=[1])
 
 @given(value=junk)
 @settings(max_examples=100, deadline=None)
@@ -132,7 +145,8 @@ def test_lists_in_parameters():
         with pytest.raises(ValueError, match="seeds must be whole numbers"): listed("seeds", wrong, int)
     for wrong in ("", "vgg11,", []):
         with pytest.raises(ValueError, match="archs must be names"): listed("archs", wrong)
-    assert [(r.c.arch, r.c.seed) for r in plan("st", "vgg11,preact_resnet18", "1,2")] == [("vgg11", 1), ("vgg11", 2), ("preact_resnet18", 1), ("preact_resnet18", 2)]
+    assert [(r.c.arch, r.c.seed) for r in plan("st", "vgg11,preact_resnet18", "1,2")] == [
+        ("vgg11", 1), ("vgg11", 2), ("preact_resnet18", 1), ("preact_resnet18", 2)]
     for bad in (("st,madry", "vgg11", 1), ("st", "vgg11,vgg12", 1), ("st", "vgg11", "1,x"), ("", "vgg11", 1), ("st", "vgg11", -1)):
         with pytest.raises(ValueError): plan(*bad)
 

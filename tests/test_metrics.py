@@ -2,7 +2,8 @@
 import json, math, subprocess, sys
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.metrics import Means, Simplex, Spread, angular_distance, class_means, neural_collapse, nc1_spectrum, simplex_similarity, summary
+from nc_robust.metrics import (Means, Simplex, Spread, angular_distance, class_means, neural_collapse, nc1_spectrum,
+                               simplex_similarity, summary)
 
 both_dtypes = pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 
@@ -225,10 +226,13 @@ BAD = dict(
     inf=(H.index_put((torch.tensor(2), torch.tensor(1)), torch.tensor(math.inf)), Y, {}),
     maps=(H.view(6, 2, 2), Y, {}), whole_numbers=(H.long(), Y, {}), array=(H.numpy(), Y, {}),
     float_labels=(H, Y.float(), {}), short_labels=(H, Y[:5], {}), label_column=(H, Y[:, None], {}),
-    labels_from_one=(H, Y + 1, dict(num_classes=3)), negative_label=(H, Y - 1, {}), one_class=(H, Y * 0, {}), no_points=(H[:0], Y[:0], dict(num_classes=3)),
-    narrow_weight=(H, Y, dict(weight=torch.zeros(3, 5))), few_rows=(H, Y, dict(weight=torch.zeros(2, 4))), narrow_reference=(H, Y, dict(reference=torch.zeros(3, 5))),
+    labels_from_one=(H, Y + 1, dict(num_classes=3)), negative_label=(H, Y - 1, {}), one_class=(H, Y * 0, {}),
+    no_points=(H[:0], Y[:0], dict(num_classes=3)),
+    narrow_weight=(H, Y, dict(weight=torch.zeros(3, 5))), few_rows=(H, Y, dict(weight=torch.zeros(2, 4))),
+    narrow_reference=(H, Y, dict(reference=torch.zeros(3, 5))),
     all_empty_reference=(H, Y, dict(reference=torch.full((3, 4), math.nan))),
-    no_points_no_classes=(H[:0], Y[:0], {}), label_list=(H, Y.tolist(), {}), long_bias=(H, Y, dict(weight=torch.zeros(3, 4), bias=torch.zeros(4))),
+    no_points_no_classes=(H[:0], Y[:0], {}), label_list=(H, Y.tolist(), {}),
+    long_bias=(H, Y, dict(weight=torch.zeros(3, 4), bias=torch.zeros(4))),
 )
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named(case):

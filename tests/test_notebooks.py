@@ -22,7 +22,8 @@ def test_views_and_regimes_are_told_apart():
     "Every regime has its own colour and line in `by_regime`, and a colour given to `curve` is the one drawn."
     import matplotlib; matplotlib.use("agg")
     from nc_robust import plots
-    t = pd.DataFrame([dict(seed=1, epoch=e, regime=r, arch="vgg11", view="clean", split="train", layer="features", metric="nc1", value=1.0 + e) for e in range(3) for r in plots.REGIME_STYLES])
+    t = pd.DataFrame([dict(seed=1, epoch=e, regime=r, arch="vgg11", view="clean", split="train", layer="features", metric="nc1",
+                           value=1.0 + e) for e in range(3) for r in plots.REGIME_STYLES])
     lines = plots.by_regime(t, [("clean", "nc1")]).axes[0].lines
     assert len({l.get_color() for l in lines}) == len({l.get_linestyle() for l in lines}) == len(plots.REGIME_STYLES)
     fig, ax = matplotlib.pyplot.subplots()
@@ -35,10 +36,12 @@ def test_figure_2_runs(tmp_path):
     assert r.returncode == 0, r.stderr[-2000:]
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"fig2_at_digits.csv", "fig2_at_digits.pdf", "fig2_at_digits.png"}
     t = pd.read_csv(tmp_path / "out/fig2_at_digits.csv", comment="#")
-    assert set(t.regime) == {"at"} and set(t.arch) == {"vgg11"} and {"nc1", "nc3", "nc4"} <= set(t.metric) and set(t.view) >= {"clean", "perturbed", "gaussian"}
+    assert (set(t.regime) == {"at"} and set(t.arch) == {"vgg11"} and {"nc1", "nc3", "nc4"} <= set(t.metric)
+            and set(t.view) >= {"clean", "perturbed", "gaussian"})
     assert [p.name.split("-")[0] for p in (tmp_path / "runs").iterdir()] == ["at"]
 
-@pytest.mark.parametrize("name, value, says", [("regim", "at", ("regim", "regime", "max_minutes")), ("regime", "madry", ("madry", "st", "at", "trades", "trades_frozen_bn"))])
+@pytest.mark.parametrize("name, value, says", [
+    ("regim", "at", ("regim", "regime", "max_minutes")), ("regime", "madry", ("madry", "st", "at", "trades", "trades_frozen_bn"))])
 def test_unknown_parameters_fail(tmp_path, name, value, says):
     "An unknown name or value ends with an error that lists what is allowed, before anything is trained."
     r = papermill("fig2", tmp_path / "nb.ipynb", "-p", name, value)
@@ -47,9 +50,11 @@ def test_unknown_parameters_fail(tmp_path, name, value, says):
     assert not (tmp_path / "runs").exists()
 
 def test_two_notebooks_one_run(tmp_path):
-    "Two papermill processes that need the same run at the same moment: one trains, the other waits, saying so; both draw from the same table."
-    command = [sys.executable, "-m", "papermill", NBS / "fig2.ipynb", "-k", "python3", "--no-progress-bar", "-p", "regime", "st", "-p", "archs", "vgg11", "-p", "epochs", "30"]
-    two = [subprocess.Popen([*command[:4], tmp_path / f"{i}.ipynb", *command[4:]], env=os.environ | {"NC_ROBUST_OUT": str(tmp_path / f"out{i}")}, stderr=subprocess.PIPE, text=True) for i in "ab"]
+    "Two papermill processes need the same run at the same moment: one trains, the other waits, saying so; both draw from the same table."
+    command = [sys.executable, "-m", "papermill", NBS / "fig2.ipynb", "-k", "python3", "--no-progress-bar",
+               "-p", "regime", "st", "-p", "archs", "vgg11", "-p", "epochs", "30"]
+    two = [subprocess.Popen([*command[:4], tmp_path / f"{i}.ipynb", *command[4:]],
+                            env=os.environ | {"NC_ROBUST_OUT": str(tmp_path / f"out{i}")}, stderr=subprocess.PIPE, text=True) for i in "ab"]
     errors = [p.communicate(timeout=240)[1] for p in two]
     assert [p.returncode for p in two] == [0, 0], errors
     tables = [(tmp_path / f"out{i}" / "fig2_st_digits.csv").read_bytes() for i in "ab"]
@@ -57,10 +62,12 @@ def test_two_notebooks_one_run(tmp_path):
     assert sum("trained by another process" in (tmp_path / f"{i}.ipynb").read_text() for i in "ab") == 1
 
 def test_killed_make_figures_goes_on(tmp_path):
-    "`make figures`, with kill -9 to all of its processes in the middle of a run, goes on when it is called again; a third call finds nothing left to train."
+    "`make figures`, all of its processes killed with -9 in mid-run, goes on when called again; a third call finds nothing left to train."
     root = NBS.parent
-    recipe = re.search(r"bin/snakemake (.*)", subprocess.run(["make", "-n", "figures", "ARGS=figures=fig16"], cwd=root, capture_output=True, text=True, check=True).stdout)[1]
-    command = [Path(sys.executable).parent / "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path, *shlex.split(recipe.replace("scale=quick", "scale=smoke"))]
+    recipe = re.search(r"bin/snakemake (.*)", subprocess.run(["make", "-n", "figures", "ARGS=figures=fig16"], cwd=root,
+                                                             capture_output=True, text=True, check=True).stdout)[1]
+    command = [Path(sys.executable).parent / "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path,
+               *shlex.split(recipe.replace("scale=quick", "scale=smoke"))]
     (tmp_path / "nbs").symlink_to(NBS)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     p = subprocess.Popen(command, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -80,13 +87,15 @@ def test_speed_in_the_readme_is_the_benchmark():
     def ratio(table, regime, arch, precision):
         mine = t[(t.table == table) & (t.arch == arch) & (t.version == f"fast {precision}") & ((t.regime == regime) | (table == "attack"))]
         return f"{mine.ratio.item():.1f}"
-    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \| (\S+) / (\S+) \| (\S+) / (\S+) \|$", (root / "README.md").read_text(), re.M)
+    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \| (\S+) / (\S+) \| (\S+) / (\S+) \|$",
+                      (root / "README.md").read_text(), re.M)
     assert len(rows) == 4
     for name, *shown in rows:
         where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
         assert shown == [ratio(*where, arch, p) for arch in ("preact_resnet18", "vgg11") for p in ("fp32", "bf16")], name
 
 def test_code_fits_the_page():
-    "No line of code is wider than 140 characters: a page of JupyterLab."
+    "No line of code in a notebook or a test is wider than 140 characters: a page of JupyterLab."
     code = [(p.stem, c.source) for p in NBS.glob("*.ipynb") for c in nbformat.read(p, 4).cells if c.cell_type == "code"]
+    code += [(p.name, p.read_text(encoding="utf-8")) for p in Path(__file__).parent.glob("*.py")]
     assert not [(name, line) for name, source in code for line in source.splitlines() if len(line) > 140]

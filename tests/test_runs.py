@@ -16,7 +16,8 @@ from nc_robust.train import Diverged
 
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
 # As on the command line, but the clock runs 1000 times as fast: the 30 seconds between two saves are over after every epoch.
-FAST = "import time, types, nc_robust.plans as p, nc_robust.runs as r; r.time = types.SimpleNamespace(time=lambda: 1000 * time.time(), sleep=time.sleep); p.main()"
+FAST = ("import time, types, nc_robust.plans as p, nc_robust.runs as r; "
+        "r.time = types.SimpleNamespace(time=lambda: 1000 * time.time(), sleep=time.sleep); p.main()")
 
 def process(code=FAST, **more):
     "A training process in this test's folders."
@@ -74,9 +75,10 @@ def killed_at_random(kills, whole, seed):
     return epochs
 
 def test_kill_9_and_resume(whole, capsys):
-    "Three kills at random moments: the run goes on from a checkpoint, not held up by the dead process's lock, and its table is the same to the byte."
+    "Three kills at random moments: the run goes on from a checkpoint, past the dead process's lock, and its table is the same to the byte."
     epochs = killed_at_random(3, whole, seed=random.randrange(10**6))
-    assert epochs == list(range(9 - len(epochs), 9)) and len(epochs) < 8          # none are left if a kill came between the last save and the exit
+    # None are left if a kill came between the last save and the exit.
+    assert epochs == list(range(9 - len(epochs), 9)) and len(epochs) < 8
     assert "waiting" not in capsys.readouterr().out and (run_of().folder / ".lock").exists()
 
 @pytest.mark.long
@@ -86,20 +88,21 @@ def test_thirty_kills(whole):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_say_how_to_go_on(whole, number):
-    "A stop request within an epoch saves the epochs before it, exits with code 1 and one line on how to continue; continuing gives the same bytes."
+    "A stop request within an epoch saves those before it, exits with code 1 and one line on how to go on; going on gives the same bytes."
     p = process("from nc_robust.plans import main; main()")
     wait_for(p, "epoch 1")
     time.sleep(0.3 * whole[1])
     p.send_signal(number)
     _, err = p.communicate(timeout=60)
-    assert p.returncode == 1 and err.startswith("Stopped: ") and number.name in err and "the same command goes on" in err and "Traceback" not in err
+    assert (p.returncode == 1 and err.startswith("Stopped: ") and number.name in err and "the same command goes on" in err
+            and "Traceback" not in err)
     run, epochs = run_of(), []
     assert 1 <= run.epochs_done < 8
     history(run, progress=False, on_epoch=epochs.append)
     assert epochs[0] > 1 and run.csv.read_bytes() == whole[0]
 
 def test_notebook_interrupt(tmp_path):
-    "The stop button of a notebook ends the cell with `Stopped` and how to go on; the kernel lives, and the same cell goes on from the saved epoch."
+    "The stop button ends a cell with `Stopped` and how to go on; the kernel lives, and the same cell goes on from the saved epoch."
     from jupyter_client.manager import start_new_kernel
     kernel, client = start_new_kernel(kernel_name="python3", env=dict(os.environ))
     said = []
@@ -123,7 +126,8 @@ def written_over_and_over(kills):
     code = """if True:
         import pandas as pd, matplotlib; matplotlib.use("agg")
         from nc_robust import plots, files
-        t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11", regime="st") for e in range(300)])
+        row = dict(seed=1, view="clean", split="train", layer="features", metric="nc1", arch="vgg11", regime="st")
+        t = pd.DataFrame([dict(row, epoch=e, value=1.0 + e) for e in range(300)])
         fig = plots.by_epoch(t, ("nc1",))
         while True: plots.save_figure(fig, "f", t, dict(hardware="any"), files.out_folder())"""
     out, rand = Path(os.environ["NC_ROBUST_OUT"]), random.Random()
@@ -139,7 +143,7 @@ def written_over_and_over(kills):
 
 @pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.long)])
 def test_kill_while_writing_figures(kills):
-    "Killed at random moments while it writes a figure: PNG, PDF and CSV are each the old file or the new one, and no other file looks like a result."
+    "Killed at random moments while writing a figure: PNG, PDF and CSV are each the old file or the new; no other file looks like a result."
     written_over_and_over(kills)
 
 def test_time_limit_continues(whole):
@@ -147,7 +151,8 @@ def test_time_limit_continues(whole):
     run, epochs = run_of(), []
     for _ in range(3):
         with pytest.raises(runs.Stopped, match="time given is over"): history(run, max_minutes=0, progress=False, on_epoch=epochs.append)
-    with pytest.raises(SystemExit, match="4 of 8 epochs .the time given is over"): main(["max_minutes=0", "quiet=true", *(f"{k}={v}" for k, v in GIVEN.items())])
+    with pytest.raises(SystemExit, match="4 of 8 epochs .the time given is over"):
+        main(["max_minutes=0", "quiet=true", *(f"{k}={v}" for k, v in GIVEN.items())])
     history(run, progress=False)
     assert epochs == [1, 2, 3] and run.csv.read_bytes() == whole[0]
 
@@ -158,8 +163,7 @@ DAMAGE = dict(truncated=lambda b: b[:-100], flipped=flipped, empty=lambda b: b""
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_checkpoint(done, damage, capsys):
-    """The finished table is read without it. Where the weights are needed it is noticed, set aside under a name that is
-    printed, and the run is trained again to the same table."""
+    "The finished table is read without it; where the weights are needed it is set aside and named, and trained again to the same table."
     run, table = done
     bad = DAMAGE[damage](run.state_file.read_bytes())
     run.state_file.write_bytes(bad)
@@ -174,7 +178,7 @@ def test_damaged_checkpoint(done, damage, capsys):
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
 def test_damaged_table(done, damage, capsys, monkeypatch):
-    "A damaged history.csv is set aside under a name that is printed; it, or a missing one, is made again from the checkpoint without training."
+    "A damaged history.csv is set aside under a printed name; it, or a missing one, is made again from the checkpoint without training."
     run, table = done
     monkeypatch.setattr(runs, "train_run", lambda *a: pytest.fail("trained again"))
     if damage == "missing": run.csv.unlink()
@@ -275,7 +279,8 @@ def disk(tmp_path):
     def mount(options, name="runs"):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode: pytest.skip("needs the right to mount")
+        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+            pytest.skip("needs the right to mount")
         mounted.append(folder)
         return folder
     yield mount
@@ -284,7 +289,8 @@ def disk(tmp_path):
 def test_full_disk(disk):
     "On a disk without room for a checkpoint: an error that names the file and the way out, and no half-written file."
     disk("size=64k")
-    with pytest.raises(OSError, match="could not write .*No space left.*free some space.*NC_ROBUST_RUNS"): history(run_of(epochs=1), progress=False)
+    with pytest.raises(OSError, match="could not write .*No space left.*free some space.*NC_ROBUST_RUNS"):
+        history(run_of(epochs=1), progress=False)
     assert not list(run_of(epochs=1).folder.glob("*.part"))
 
 def test_full_disk_keeps_earlier_results(monkeypatch):
@@ -310,7 +316,8 @@ def test_read_only_folder(disk):
 def test_figure_on_a_disk_that_fails(disk, trouble):
     "A figure that cannot be written leaves the three files of the last one as they were, and says so; with room it is written."
     out = disk("size=1m", "out")
-    t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11", regime="st") for e in range(9)])
+    t = pd.DataFrame([dict(seed=1, epoch=e, view="clean", split="train", layer="features", metric="nc1", value=1.0 + e, arch="vgg11",
+                           regime="st") for e in range(9)])
     save = lambda t: plots.save_figure(plots.by_epoch(t, ("nc1",)), "f", t, dict(hardware="any"), out)
     save(t)
     before = {f.name: f.read_bytes() for f in out.iterdir()}
@@ -336,7 +343,8 @@ def test_two_processes_one_run(whole, capsys):
 
 def test_diverging_run_names_its_place():
     "The error names epoch and batch; nothing but finite weights was saved, and the command line says it in one line."
-    with pytest.raises(Diverged, match=r"epoch \d+, batch \d+ of 4.*smaller lr"): history(Run(configure("st", "vgg11", "smoke", lr=1e12)), progress=False)
+    with pytest.raises(Diverged, match=r"epoch \d+, batch \d+ of 4.*smaller lr"):
+        history(Run(configure("st", "vgg11", "smoke", lr=1e12)), progress=False)
     state = Run(configure("st", "vgg11", "smoke", lr=1e12)).state()
     assert all(v.isfinite().all() for v in state["model"].values())
     with pytest.raises(SystemExit) as e: main(["regime=st", "arch=vgg11", "scale=smoke", "lr=1e12", "quiet=true"])
@@ -348,7 +356,8 @@ def test_representations_that_are_not_finite(trained):
     from nc_robust.measure import measure
     model, data = copy.deepcopy(trained[0]["vgg11"]), trained[1]
     with torch.no_grad(): model.linear.bias[0] = float("nan")
-    with pytest.raises(Diverged, match=r"train images \(clean\) are not finite after epoch 7 \(st, vgg11.*smaller lr"): measure(model, data, configure("st", "vgg11", "smoke"), 7)
+    with pytest.raises(Diverged, match=r"train images \(clean\) are not finite after epoch 7 \(st, vgg11.*smaller lr"):
+        measure(model, data, configure("st", "vgg11", "smoke"), 7)
 
 @pytest.mark.parametrize("regime", ["st", "at", "trades", "trades_frozen_bn"])
 def test_measuring_does_not_touch_training(regime):
@@ -361,7 +370,7 @@ def test_measuring_does_not_touch_training(regime):
     assert weights[0].keys() == weights[1].keys() and all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 def test_randomness_has_one_source_each(done):
-    "Order, attack, noise and evaluation have streams of their own, by seed and epoch; drawing from one moves no other, nor does the global generator reach a run."
+    "Order, attack, noise and evaluation have their own streams by seed and epoch; none moves another; the global generator reaches no run."
     purposes = [("order", 0), ("order", 1), ("attack", 0), ("attack", 1), ("gaussian",), ("evaluation",)]
     draw = lambda s, p: tuple(torch.rand(4, generator=generator("cpu", s, *p)).tolist())
     assert len({draw(s, p) for s in (1, 2) for p in purposes}) == 12
@@ -404,7 +413,9 @@ def test_side_by_side_gives_the_same_tables():
     for r in both: shutil.rmtree(r.folder); history(r, progress=False)
     assert [r.csv.read_bytes() for r in both] == apart and apart[0] != apart[1]
 
-@pytest.mark.parametrize("argument, says", [("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"), ("max_minutes=soon", "max_minutes")])
+@pytest.mark.parametrize("argument, says", [
+    ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
+    ("max_minutes=soon", "max_minutes")])
 def test_command_line_errors_are_one_line(argument, says):
     "A wrong argument ends the program with a message, not a traceback."
     with pytest.raises(SystemExit, match=says): main([argument, "scale=smoke"])
@@ -428,7 +439,8 @@ def pictures_in(folder, level):
 
 def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path):
     "Another folder of the same name, or new images in the same one, are noticed; a folder that is gone is not needed."
-    ask = lambda where: history(Run(configure("st", "vgg11", "smoke", epochs=1, per_class=3, dataset=f"folder:{where}/set #1")), progress=False)
+    ask = lambda where: history(Run(configure("st", "vgg11", "smoke", epochs=1, per_class=3, dataset=f"folder:{where}/set #1")),
+                                progress=False)
     pictures_in(tmp_path / "a" / "set #1", 0); pictures_in(tmp_path / "b" / "set #1", 50)
     t = ask(tmp_path / "a")
     assert t.value.notna().any() and set(t.metric) > {"nc1", "accuracy"} and ask(tmp_path / "a").equals(t)

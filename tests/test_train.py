@@ -39,7 +39,8 @@ def test_a_recording_that_fails_leaves_no_trace(r, earlier, capsys):
         for e in range(2): train_epoch(model, opt, digits, c, e, step=step)
         ends.append(weights(model))
     assert torch.equal(*ends)
-    assert capsys.readouterr().out.count("recorded: not available here (OutOfMemoryError: no room for a recording); going on step by step") == 1
+    assert capsys.readouterr().out.count(
+        "recorded: not available here (OutOfMemoryError: no room for a recording); going on step by step") == 1
 
 def test_recorded_state_goes_on_from_a_checkpoint():
     "Weights, momenta and the learning rate of a recorded run, loaded into a plain one and back, train on alike."
