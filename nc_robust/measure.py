@@ -100,21 +100,22 @@ def rows(epoch, split, view, values: dict, layer="features"):
     "Tidy records of one view."
     return [dict(epoch=epoch, split=split, view=view, layer=layer, metric=k, value=float(v)) for k, v in values.items()]
 
-def measure(model, data: Data, c: Config, epoch: int, crafted=None, points: int = 40):
+def measure(model, data: Data, c: Config, epoch: int, crafted=None, points: int = 40, on_view=None):
     """Tidy records of all views after `epoch` (from 1), and {view: (4, points, 3), view_means: (4, 3)} for a picture.
-    `crafted`: the epoch's own perturbations (AT, TRADES)."""
-    out, picture = _measure_split(model, data, c, epoch, "train", regime(c).views, crafted, points)
-    out += _measure_split(model, data, c, epoch, "test", ("clean", "perturbed"), reference=picture.pop("reference"))[0]
+    `crafted`: the epoch's own perturbations (AT, TRADES). `on_view()` is called before each view and may raise to stop."""
+    out, picture = _measure_split(model, data, c, epoch, "train", regime(c).views, on_view, crafted, points)
+    out += _measure_split(model, data, c, epoch, "test", ("clean", "perturbed"), on_view, reference=picture.pop("reference"))[0]
     W = model.linear.weight.detach().double()
     W = W - W.mean(0)
     return out + rows(epoch, "train", "weights",
                       dict(equinorm=equinorm(W), equinorm_cv=equinorm(W, cv=True), equiangular=equiangular(W))), picture
 
 # %% ../nbs/08_measure.ipynb #20a3a3b3
-def _measure_split(model, data, c, epoch, split, views, crafted=None, points=0, reference=None):
+def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=None, points=0, reference=None):
     s = getattr(data, split)
     x, y, C, out, picture, clean = pixels(s.x), s.y, data.num_classes, [], {}, None
     for name in views:
+        if on_view: on_view()
         v = make_view(name, model, x, y, c, C, crafted)
         logits, h = score(model, v.x)
         if not (logits.isfinite().all() and h.isfinite().all()):

@@ -8,10 +8,10 @@ __all__ = ['EXTRAS', 'network', 'extra', 'table_name', 'pictures', 'publish']
 # %% ../nbs/11_results.ipynb #a0100003
 import gzip, json, zlib
 import pandas as pd, torch
-from .files import write_bytes
+from .files import runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .measure import measure_layers, measure_predicted, measure_radii
-from .runs import Run, final_state, history, locked, published, read_or_make, same_data
+from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data
 from .train import start
 
 # %% ../nbs/11_results.ipynb #792673ec
@@ -55,11 +55,13 @@ def pictures(run: Run) -> dict:
 
 # %% ../nbs/11_results.ipynb #5bfbdd53
 def publish(run: Run, with_pictures: bool = False) -> Run:
-    "Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run."
-    target = Run(run.c, run.data_root, "published", run.device)
+    """Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run.
+    `ValueError` if the run is not finished."""
+    if not finished(run): raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published")
     history(run)
-    for f in sorted(run.folder.glob("*.csv")): write_bytes(target.table_file(f.stem), gzip.compress(f.read_bytes(), mtime=0))
+    folder = runs_root("published") / run.name
+    for f in sorted(run.folder.glob("*.csv")): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
     if with_pictures:
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}
-        write_bytes(target.folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
-    return target
+        write_bytes(folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
+    return Run(run.c, run.data_root, "published", run.device)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'read_state', 'same_data', 'Stopped', 'train_run', 'save', 'write_table', 'table',
-           'finish_early', 'locked', 'history', 'final_state', 'read_or_make', 'finished', 'published']
+           'finish_early', 'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished', 'published']
 
 # %% ../nbs/10_runs.ipynb #c709e146
 import signal, sys, time
@@ -108,7 +108,8 @@ def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epo
             over = max_minutes is not None and time.time() - began >= 60 * max_minutes
             if s["epoch"] < c.epochs and (stop or over): finish_early(run, s, stop)
             if time.time() - saved > 30: save(run, s); saved = time.time()
-    save(run, {k: v for k, v in s.items() if k != "optimiser"})
+        save(run, s)
+        if stop: finish_early(run, s, stop)
 
 # %% ../nbs/10_runs.ipynb #10a00004
 def _begin(run):
@@ -132,10 +133,10 @@ def _next_epoch(run, model, opt, step, s, stop):
     s["model"], s["optimiser"] = _copied(model.state_dict()), _copied(opt.state_dict())
     c, e, began = run.c, s["epoch"], time.time()
     measured = (e + 1) % c.measure_every == 0 or e + 1 == c.epochs or e == 0
-    def on_batch():
+    def look():
         if stop: raise InterruptedError
-    loss, crafted = train_epoch(model, opt, run.data, c, e, keep=measured, on_batch=on_batch, step=step)
-    found, picture = measure(model, run.data, c, e + 1, crafted) if measured else ([], {})
+    loss, crafted = train_epoch(model, opt, run.data, c, e, keep=measured, on_batch=look, step=step)
+    found, picture = measure(model, run.data, c, e + 1, crafted, on_view=look) if measured else ([], {})
     found += [dict(epoch=e + 1, split="train", view="training", layer="logits", metric="loss", value=loss)]
     return s | dict(epoch=e + 1, records=s["records"] + found, pictures=s["pictures"] | ({str(e + 1): picture} if picture else {}),
                     model=model.state_dict(), optimiser=opt.state_dict(), seconds=s["seconds"] + time.time() - began)
@@ -162,9 +163,10 @@ def _show(run, s, bar, on_epoch):
 
 # %% ../nbs/10_runs.ipynb #34279dd9
 def save(run: Run, s: dict):
-    "Write the table, then the state. A table that is whole already stays as it is."
-    if s["epoch"] == run.c.epochs or not complete(run): write_table(run, s)
-    save_state(run.state_file, s)
+    "Write the table, then the state (after the last epoch without the optimiser's). A table that is whole already stays as it is."
+    last = s["epoch"] == run.c.epochs
+    if last or not complete(run): write_table(run, s)
+    save_state(run.state_file, {k: v for k, v in s.items() if not (last and k == "optimiser")})
 
 def write_table(run: Run, s: dict, path: Path = None):
     "Write the records of the state `s` as a sealed CSV, configuration and provenance in its head."
@@ -211,6 +213,7 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
     began = time.time()
     with locked(run, max_minutes):
         if run.epochs_done < run.c.epochs:
+            whole_table(run.csv)                                   # what is damaged is not written over
             train_run(run, max_minutes and max(0.0, max_minutes - (time.time() - began) / 60), progress, on_epoch)
         return read_or_make(run.csv, run, run.state)
 
@@ -233,11 +236,15 @@ def final_state(run: Run) -> dict:
 # %% ../nbs/10_runs.ipynb #26389108
 def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:
     "The table at `path`; if it is missing or damaged, written from `make()`, the run's state with the records of that table."
-    if path.exists():
-        try: return read_table(path)
-        except ValueError as e: print(f"{e}; set aside as {set_aside(path).name}, made again")
+    if (t := whole_table(path)) is not None: return t
     write_table(run, make(), path)
     return read_table(path)
+
+def whole_table(path: Path) -> pd.DataFrame | None:
+    "The table at `path`, or None: it is missing, or damaged and now set aside, which is said."
+    if not path.exists(): return None
+    try: return read_table(path)
+    except ValueError as e: print(f"{e}; set aside as {set_aside(path).name}, made again")
 
 # %% ../nbs/10_runs.ipynb #6bac287d
 def finished(run: Run) -> bool:
@@ -246,9 +253,10 @@ def finished(run: Run) -> bool:
 
 def published(run: Run, name: str = "history") -> pd.DataFrame:
     "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."
-    path = run.table_file(name)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{run.name} ({name}) is not among the published runs in {run.folder.parent}; of {run.c.regime} and {run.c.arch} there are: "
-            f"{', '.join(sorted(p.name for p in run.folder.parent.glob(f'{run.c.regime}-{run.c.arch}-*'))) or 'none'}")
-    return read_table(path)
+    path, names = run.table_file(name), lambda where, pattern: ", ".join(sorted(p.name for p in where.glob(pattern))) or "none"
+    if path.exists(): return read_table(path)
+    if run.csv.exists():
+        raise FileNotFoundError(f"{run.name} is published without the table {name}, only with {names(run.folder, '*.csv.gz')}; "
+                                "source='runs' trains the run and measures it")
+    raise FileNotFoundError(f"{run.name} is not among the published runs in {run.folder.parent}; of {run.c.regime} and {run.c.arch} "
+                            f"there are: {names(run.folder.parent, f'{run.c.regime}-{run.c.arch}-*')}")

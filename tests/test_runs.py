@@ -101,6 +101,23 @@ def test_signals_save_and_say_how_to_go_on(whole, number):
     history(run, progress=False, on_epoch=epochs.append)
     assert epochs[0] > 1 and run.csv.read_bytes() == whole[0]
 
+@pytest.mark.parametrize("when, says", [("before", "after 1 of 2 epochs"), ("after", "after 2 of 2 epochs")])
+def test_a_stop_request_while_measuring_is_heard(when, says, done, tmp_path, monkeypatch):
+    "A signal during the last measurement ends it before the next view, or the run after it; the next run of a plan does not begin."
+    table, measure = done[1], runs.measure
+    def interrupted(model, data, c, epoch, *a, **k):
+        if epoch == 2 and when == "before": os.kill(os.getpid(), signal.SIGTERM)
+        found = measure(model, data, c, epoch, *a, **k)
+        if epoch == 2: os.kill(os.getpid(), signal.SIGTERM)
+        return found
+    monkeypatch.setenv("NC_ROBUST_RUNS", str(tmp_path / "stopped")); monkeypatch.setattr(runs, "measure", interrupted)
+    both = plans.plan("st,at", "vgg11", 1, "smoke")
+    with pytest.raises(runs.Stopped, match=f"{says}.*SIGTERM.*the same command goes on"): plans.collect(both)
+    assert not both[1].folder.exists()
+    monkeypatch.setattr(runs, "measure", measure)
+    history(both[0], progress=False)
+    assert both[0].csv.read_bytes() == table
+
 def test_notebook_interrupt(tmp_path):
     "The stop button ends a cell with `Stopped` and how to go on; the kernel lives, and the same cell goes on from the saved epoch."
     from jupyter_client.manager import start_new_kernel
@@ -186,6 +203,14 @@ def test_damaged_table(done, damage, capsys, monkeypatch):
     assert len(history(run)) > 100 and run.csv.read_bytes() == table
     if damage != "missing": assert "made again" in capsys.readouterr().out and (run.folder / "history.csv.damaged").read_bytes() == bad
 
+def test_damaged_table_without_a_state(done, capsys):
+    "Where the checkpoint is lost, too, the damaged table is set aside under a printed name before the run is trained again."
+    run, table = done
+    run.state_file.unlink(); run.csv.write_bytes(table[:-9])
+    history(run, progress=False)
+    assert run.csv.read_bytes() == table and (run.folder / "history.csv.damaged").read_bytes() == table[:-9]
+    assert "history.csv.damaged" in capsys.readouterr().out
+
 def test_kill_between_table_and_state(done):
     "The table is written first, so a finished state never stands beside an older table."
     run, table = done
@@ -218,11 +243,22 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     assert there.folder.is_relative_to(tmp_path / "figures") and runs.finished(there)
     assert history(there).equals(history(run)) and results.extra(there, "predicted").equals(results.extra(run, "predicted"))
     assert read_head(there.csv) == read_head(run.csv) and results.pictures(there).keys() == results.pictures(run).keys()
-    with pytest.raises(FileNotFoundError, match="layers.*not among the published"): results.extra(there, "layers")
+    with pytest.raises(FileNotFoundError, match="without the table layers, only with history.csv.gz, predicted.csv.gz"):
+        results.extra(there, "layers")
+    with pytest.raises(FileNotFoundError, match="not among the published"): history(Run(run_of().c, source="published"))
     elsewhere = Run(replace(run.c, precision="bf16"), source="published")       # asked for on a machine of another precision
     assert elsewhere.name == run.name and history(elsewhere).equals(history(run))
     there.csv.write_bytes(there.csv.read_bytes()[:-20])
     with pytest.raises(ValueError, match="damaged"): history(there)
+
+def test_publishing_keeps_runs_apart(done, tmp_path, monkeypatch):
+    "Only finished runs are published, and one of another precision goes beside what is there, not over it."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    there, other = results.publish(done[0]), Run(replace(done[0].c, precision="bf16"))
+    before = there.csv.read_bytes()
+    with pytest.raises(ValueError, match="0 of 2 epochs"): results.publish(other)
+    history(other, progress=False)
+    assert results.publish(other).name == other.name != there.name and there.csv.read_bytes() == before
 
 class Bomb:
     def __init__(self, path): self.path = path
