@@ -63,7 +63,7 @@ def setup(name: str, namespace: dict) -> Figure:
     known = {"regime": (*REGIMES, "all", None)} | dict.fromkeys(FLAGS, (None, True, False))
     figure = Figure(name, **parameters(namespace, **{k: v for k, v in known.items() if k in namespace}, **dict.fromkeys(PARAMETERS)))
     print(f"{name} at scale {namespace.get('scale') or default_scale()}")
-    plans.announce(figure.runs)
+    plans.announce(figure.runs, figure.minutes)
     return figure
 
 # %% ../nbs/14_figures.ipynb #e5757f45

@@ -451,7 +451,7 @@ def test_side_by_side_gives_the_same_tables():
 
 @pytest.mark.parametrize("argument, says", [
     ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
-    ("max_minutes=soon", "max_minutes")])
+    ("max_minutes=soon", "max_minutes"), ("quiet=maybe", "quiet 'maybe'; allowed: True, False")])
 def test_command_line_errors_are_one_line(argument, says):
     "A wrong argument ends the program with a message, not a traceback."
     with pytest.raises(SystemExit, match=says): main([argument, "scale=smoke"])
