@@ -42,7 +42,7 @@ lab: env
 	$(BIN)/jupyter lab nbs
 
 figures: env
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --nolock --keep-going --rerun-triggers mtime --rerun-incomplete --config scale=quick $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --nolock --keep-going --rerun-triggers mtime params --rerun-incomplete --config scale=quick $(ARGS)
 
 publish: env
 	$(BIN)/python -c 'from nc_robust.figures import FIGURES, Figure, publish; [publish(Figure(f, scale="quick")) for f in FIGURES]'

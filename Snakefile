@@ -28,8 +28,8 @@ rule figure:
     input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
-    params: " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in GIVEN.items())
-    shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar -p scale {SCALE} {params} > {log} 2>&1"
+    params: " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in (dict(scale=SCALE) | GIVEN).items())
+    shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar {params} > {log} 2>&1"
 
 rule run:
     output: touch(MARK)

@@ -48,6 +48,10 @@ class Evidence:
     def last(self, *key): return _number(self.series(*key).iloc[-1], key)
     def terminal(self, *key): return _number(self.series(*key)[self.fitted(key[0])], key)
 
+    def peak(self, regime, view):
+        "Training accuracy at its best epoch, of the seed that comes least far."
+        return self.rows(regime, view, "accuracy", "train").groupby("seed").value.max().min()
+
     def fit(self, regime):
         "Training accuracy by epoch on what the regime trains on."
         return self.series(regime, "clean" if regime == "st" else "perturbed", "accuracy")
@@ -55,7 +59,7 @@ class Evidence:
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if there is none."
         fit = self.fit(regime)
-        if not (fit >= level).any(): raise NotReached(f"{regime}: training accuracy peaks at {fit.max():.1%}, below {level:.1%}")
+        if not (fit >= level).any(): raise NotReached(f"{regime}: training accuracy peaks at {fit.max():.2%}, below {level:.1%}")
         return (fit >= level).idxmax()
 
 # %% ../nbs/15_claims.ipynb #257ea366
@@ -122,8 +126,8 @@ def _(e, r):
 # %% ../nbs/15_claims.ipynb #b0e5dd22
 @claim(7, "AT: clean and robust training accuracy both reach 100 %", (2, 5, 6, 9), AT)
 def _(e, r):
-    v = min(e.series(r, x, "accuracy").max() for x in ("clean", "perturbed"))
-    return v, v >= FITTED, f"lower of the two >= {FITTED}"
+    v = min(e.peak(r, x) for x in ("clean", "perturbed"))
+    return v, v >= FITTED, f"accuracy at its best epoch, lowest over views and seeds >= {FITTED}"
 
 @claim(8, "AT: neural collapse on clean and on perturbed data", (2, 5, 6, 9), AT)
 def _(e, r):
@@ -162,7 +166,7 @@ def _(e, r):
 def _(e, r):
     e.fitted(r, 0.9); e.fitted("at", 0.9)
     v = e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1")
-    return v, 3 < v, f"clean NC1 TRADES / AT > 3; perturbed accuracy peaked at {e.fit(r).max():.1%} (AT {e.fit('at').max():.1%})"
+    return v, 3 < v, f"clean NC1 TRADES / AT > 3; perturbed accuracy peaked at {e.fit(r).max():.2%} (AT {e.fit('at').max():.2%})"
 
 @claim(14, "TRADES: no ETF, even far into the terminal phase", (4, 5, 8, 9), TRADES)
 def _(e, r):
@@ -170,7 +174,7 @@ def _(e, r):
     v = e.last(r, "clean", "equiangular")
     try: at = f"; under AT it ended at {e.last('at', 'clean', 'equiangular'):.2f}"
     except Missing: at = ""
-    return v, v > 0.1, f"equiangular, clean > 0.1{at}; perturbed accuracy peaked at {e.fit(r).max():.1%}"
+    return v, v > 0.1, f"equiangular, clean > 0.1{at}; perturbed accuracy peaked at {e.fit(r).max():.2%}"
 
 # %% ../nbs/15_claims.ipynb #9c7ac9f6
 def _fit(v):

@@ -7,6 +7,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'FLAGS', 'Figure', 'setup', 'asked', 'table'
            'stem', 'save', 'provenance', 'publish']
 
 # %% ../nbs/14_figures.ipynb #22ad2ae0
+import io, json, re
 import pandas as pd
 from . import plans, plots, results
 from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
@@ -86,12 +87,13 @@ def vertex_angle(figure: Figure, *metrics) -> dict:
 # %% ../nbs/14_figures.ipynb #022148fa
 def pictures(figure: Figure) -> dict:
     "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the first run of each regime."
-    first = {r.c.regime: r for r in reversed(figure.runs)}
-    for r in first.values():
-        if not any(results.pictures(r).values()):
+    first, found = {r.c.regime: r for r in reversed(figure.runs)}, {}
+    for k in dict.fromkeys(r.c.regime for r in figure.runs):
+        kept, r = results.pictures(first[k]), first[k]
+        if not any(kept.values()):
             raise ValueError(f"{figure.name} shows four classes; {r.c.dataset} has {read_head(r.csv)['num_classes']}")
-    return {k: {int(e): {n: t.tolist() for n, t in p.items()} for e, p in results.pictures(first[k]).items()}
-            for k in dict.fromkeys(r.c.regime for r in figure.runs)}
+        found[k] = {int(e): {n: t.tolist() for n, t in p.items()} for e, p in kept.items()}
+    return found
 
 def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
     "The points and means of `{regime: picture}` as a table: run, regime, view, what, class, x, y, z."
@@ -123,7 +125,15 @@ def provenance(figure: Figure, mine: list) -> dict:
 
 # %% ../nbs/14_figures.ipynb #ea290f97
 def publish(figure: Figure):
-    "Copy the pictures and tables of a drawn `figure`, and the tables of its runs, from `out/` and `runs/` to `figures/`."
-    for f in (f for f in out_folder().glob(f"{figure.name}_*") if f.suffix in (".png", ".pdf", ".csv")):
-        write_bytes(runs_root("published").parent / f.name, f.read_bytes())
+    """Copy a drawn `figure` (pictures, tables, claims) and the tables of its finished runs from `out/` and `runs/` to `figures/`.
+    What another plan drew under the same name stays where it is."""
+    mine = {r.name for r in figure.runs}
+    drawn = [f for f in sorted(out_folder().glob(f"{figure.name}_*.csv")) if set() < _rests_on(f) <= mine]
     for r in figure.runs: results.publish(r, with_pictures=figure.name == "fig1")
+    for f in (g for f in drawn for g in f.parent.glob(f"{f.stem}.*")): write_bytes(runs_root("published").parent / f.name, f.read_bytes())
+
+def _rests_on(file) -> set:
+    "The runs that the table `file` of a figure or of its claims names."
+    found = re.findall(r'^# runs: (.*)$', text := file.read_text(), re.M)
+    if found: return set(json.loads(found[0]))
+    return {n for names in pd.read_csv(io.StringIO(text)).get("runs", ()) for n in names.split()}
