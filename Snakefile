@@ -33,5 +33,6 @@ rule figure:
 
 rule run:
     output: touch(MARK)
+    log: str(files.runs_root() / "{run}" / "log.txt")
     params: arguments
-    shell: "nc-robust-run {params} > /dev/null"
+    shell: "nc-robust-run {params} > {log}"

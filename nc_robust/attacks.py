@@ -196,7 +196,7 @@ def pgd(
     gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
     box_first: bool = False,     # order of the two projections under l2
     generator=None,              # of random numbers, on the device of `x`
-    dtype=None,                  # autocast type of the passes; the first KL step stays in full precision
+    dtype=None,                  # autocast type of the passes; the first KL step stays in float32 (on a GPU with TF32 convolutions)
     check: bool = True,          # validate the input, warn of vanishing gradients, refuse NaN
     info: bool = False,          # also return {"zero_gradient": share}
 ):

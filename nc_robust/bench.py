@@ -43,22 +43,25 @@ def noise(size: int, channels: int, n: int, classes: int = 10, device="cpu") -> 
 
 def one_step(c: Config, d: Data, device="cpu", how: str = "fast", images: int = 0):
     """A call that makes one training step of configuration `c` on all of `d`: `fast` as runs on so many `images` are trained,
-    `eager` neither compiled nor recorded, `plain` as published, also in the layout of its memory, `strict` without TF32."""
+    `recorded` the same without compiling, `eager` neither, `plain` as published, also in the layout of its memory, `strict`
+    that without TF32."""
     x, y, (model, opt), reg, gen = pixels(d.train.x), d.train.y, start(c, d, device), regime(c), generator(device, 0)
     model.train(reg.training)
     if how in ("plain", "strict"): model, x = model.to(memory_format=torch.contiguous_format), x.contiguous()
-    step = (fast_step(c, model, opt, device, images) if how == "fast" else partial(train_step, reg, model, opt) if how == "eager"
-            else partial(plain_step, c, model, opt))
+    step = (partial(train_step, reg, model, opt) if how == "eager" else partial(plain_step, c, model, opt) if how in ("plain", "strict")
+            else fast_step(c, model, opt, device, images if how == "fast" else 0))
     def call():
         with dict(plain=nullcontext, strict=strict_fp32).get(how, deterministic)(): return step(x, y, gen)
+    call.step = step
     return call
 
 # %% ../nbs/17_bench.ipynb #fa33acc7
 def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device="cpu", rounds: int = 3, **more) -> pd.DataFrame:
-    """`cases`: (regime, arch, width, size, channels). Seconds per step, images/s, seconds per epoch of `images`,
-    and the ratio to the plain loop. `more`: fields of `Config`."""
+    """`cases`: (regime, arch, width, size, channels). Seconds per step, images/s, seconds per epoch of `images` (NaN if 0),
+    the ratio to the plain loop, and the way in which the step was made. `more`: fields of `Config`."""
     on_gpu = torch.device(device).type == "cuda"
-    out, versions = [], ("plain fp32", *(("strict fp32", f"eager {precision}") if on_gpu else ("fast fp32",)), f"fast {precision}")
+    gpu = ("strict fp32", f"eager {precision}", f"recorded {precision}")
+    out, versions = [], ("plain fp32", *(gpu if on_gpu else ("fast fp32",)), f"fast {precision}")
     for r, arch, width, size, channels in cases:
         torch.compiler.reset()                               # what was compiled for the last case is not needed any more
         d = noise(size, channels, batch, device=device)
@@ -66,7 +69,8 @@ def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device=
                             d, device, v.split()[0], images) for v in versions}
         t, work = interleaved(made, rounds), batch * forwards(r, more.get("steps", 10)) * forward_flops(arch, width, size, channels)
         out += [dict(regime=r, arch=arch, width=width, size=size, batch=batch, version=k, seconds_per_step=s, images_per_second=batch / s,
-                     seconds_per_epoch=images * s / batch, ratio=t["plain fp32"] / s, teraflops=work / s / 1e12) for k, s in t.items()]
+                     seconds_per_epoch=images * s / batch if images else float("nan"), ratio=t["plain fp32"] / s,
+                     teraflops=work / s / 1e12, way=getattr(made[k].step, "way", "step by step")) for k, s in t.items()]
     return pd.DataFrame(out)
 
 # %% ../nbs/17_bench.ipynb #c29abc15
@@ -97,9 +101,10 @@ def where_time_goes(call, device="cpu", top: int = 8) -> pd.DataFrame:
     "The operators (CPU) or kernels (GPU) in which `call()` spends most time: share and number of calls."
     from torch.profiler import ProfilerActivity as A, profile
     call(); gpu = torch.device(device).type == "cuda"
+    if gpu: torch.cuda.synchronize()
     with profile(activities=[A.CUDA if gpu else A.CPU]) as p: call()
     spent = {e.key: (e.self_device_time_total if gpu else e.self_cpu_time_total, e.count) for e in p.key_averages()}
-    total = sum(s for s, _ in spent.values())
+    total = sum(s for s, _ in spent.values()) or 1
     return pd.DataFrame([dict(what=k[:60], share=s / total, calls=n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])[:top]])
 
 # %% ../nbs/17_bench.ipynb #8da48390

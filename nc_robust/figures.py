@@ -120,7 +120,8 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
 def provenance(figure: Figure, mine: list) -> dict:
     "What the figure rests on: the values all its runs share, the lists of those in which they differ."
     heads = [read_head(r.table_file(results.table_name(*asked(figure)))) for r in mine]
-    values = {k: list(dict.fromkeys(h[k] for h in heads)) for k in heads[0] if k != "sha256"}
+    keys = dict.fromkeys(k for h in heads for k in h if k != "sha256")
+    values = {k: list(dict.fromkeys(h[k] for h in heads if k in h)) for k in keys}
     return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
 
 # %% ../nbs/14_figures.ipynb #ea290f97

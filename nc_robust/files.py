@@ -81,10 +81,10 @@ def save_state(path: Path, state: dict):
     torch.save(state, buffer)
     write_bytes(path, seal(buffer.getvalue(), CHECKPOINT))
 
-def load_state(path: Path, device="cpu") -> dict:
-    "Load what `save_state` saved; a `ValueError` says what is wrong with the file. A want of memory or of `device` is no fault of it."
+def load_state(path: Path) -> dict:
+    "Load what `save_state` saved, onto the CPU; a `ValueError` says what is wrong with the file. A want of memory is no fault of it."
     body = unseal(path, CHECKPOINT)
-    try: return torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    try: return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError) as e:
         raise ValueError(f"{path} holds something that is not plain tensors and values; nothing of it was executed") from e
 

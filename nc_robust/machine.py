@@ -85,4 +85,4 @@ def _processor():
 def joined(before: dict, now: dict) -> dict:
     "Provenance of a run in several sittings: values that changed are listed in order, `; ` between them."
     old = {k: before.get(k, v) for k, v in now.items()}
-    return {k: old[k] if v in old[k].split("; ") else f"{old[k]}; {v}" for k, v in now.items()}
+    return before | {k: old[k] if v in old[k].split("; ") else f"{old[k]}; {v}" for k, v in now.items()}

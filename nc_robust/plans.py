@@ -16,7 +16,7 @@ from .data import batches, pixels
 from .machine import cores, provenance, small, stop_requests, threads
 from .results import extra
 from .runs import Run, Stopped, history
-from .train import regime, start, train_step
+from .train import fast_step, regime, start
 
 # %% ../nbs/12_plans.ipynb #0c459684
 def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, **given) -> list:
@@ -28,17 +28,18 @@ def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", class
 def seconds_per_epoch(run: Run) -> float:
     "An estimate from two training steps (after one to warm up); measuring is counted in."
     c, d = run.c, run.data
-    (model, opt), reg, parts = start(c, d, run.device), regime(c), batches(len(d.train.y), c.batch_size, run.device)
-    model.train(reg.training)
+    (model, opt), parts = start(c, d, run.device), batches(len(d.train.y), c.batch_size, run.device)
+    step = fast_step(c, model, opt, run.device)
+    model.train(regime(c).training)
     x, y, gen = pixels(d.train.x[parts[0]]), d.train.y[parts[0]], generator(run.device, 0)
     with threads(d):
         for i in range(3):
             if i == 1: began = time.time()
-            train_step(reg, model, opt, x, y, gen)
+            step(x, y, gen)
             if run.device != "cpu": torch.cuda.synchronize()
-    step = (time.time() - began) / 2
+    seconds = (time.time() - began) / 2
     looks = (60 / 3 if c.regime == "st" else 30 / 24) / c.measure_every      # evaluation attacks, in training epochs
-    return len(parts) * step * (1 + looks)
+    return len(parts) * seconds * (1 + looks)
 
 # %% ../nbs/12_plans.ipynb #5d1f0a17
 def apart(todo: list, max_minutes: float = None) -> bool:

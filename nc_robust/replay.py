@@ -6,6 +6,8 @@
 __all__ = ['cuda_graph', 'rerun', 'Recorded', 'settle', 'compiled', 'FirstThatWorks', 'asks_nothing']
 
 # %% ../nbs/06_replay.ipynb #6a11ce03
+import warnings
+from contextlib import suppress
 from itertools import zip_longest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,10 +19,15 @@ def cuda_graph(f, gen, stream=None):
     """Record `f()`, which draws from `gen`, on `stream` without executing it: (replay, outputs). Each replay writes the
     same outputs anew. After a failure the stream is as before, and what the allocator may still point at stays alive."""
     graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-    graph.register_generator_state(gen)
+    with warnings.catch_warnings():             # needed up to PyTorch 2.13; since then a recording finds its generators by itself
+        warnings.simplefilter("ignore")
+        getattr(graph, "register_generator_state", lambda gen: None)(gen)
     try:
         with torch.cuda.graph(graph, stream=stream): out = f()
-    except BaseException: torch.cuda.set_stream(before); _abandoned.append(graph); raise
+    except BaseException:
+        torch.cuda.set_stream(before); _abandoned.append(graph)
+        with suppress(Exception): graph.reset()                  # its memory
+        raise
     return graph.replay, out
 
 def rerun(f, gen, stream=None):
@@ -61,10 +68,11 @@ class Recorded:
 def settle(f, stream=None, times: int = 3):
     "Run `f()` a few times, on the `stream` that will record it if there is one; what follows waits for it, also after an error."
     if stream is None: return [f() for _ in range(times)]
-    stream.wait_stream(torch.cuda.current_stream())
+    now = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(now)
     try:
         with torch.cuda.stream(stream): [f() for _ in range(times)]
-    finally: torch.cuda.current_stream().wait_stream(stream)
+    finally: now.wait_stream(stream)
 
 # %% ../nbs/06_replay.ipynb #6a11ce0d
 def compiled(model, backend: str = "inductor"):

@@ -71,7 +71,7 @@ def read_state(run: Run) -> dict | None:
     configuration's is refused (`ValueError`)."""
     path = run.state_file
     if not path.exists(): return None
-    try: s = load_state(path, run.device)
+    try: s = load_state(path)
     except ValueError as e:
         print(f"{e}; set aside as {set_aside(path).name}"); return None
     if lacking := STATE - (s.keys() if isinstance(s, dict) else set()):
@@ -139,7 +139,8 @@ def _next_epoch(run, model, opt, step, s, stop):
     found, picture = measure(model, run.data, c, e + 1, crafted, on_view=look) if measured else ([], {})
     found += [dict(epoch=e + 1, split="train", view="training", layer="logits", metric="loss", value=loss)]
     return s | dict(epoch=e + 1, records=s["records"] + found, pictures=s["pictures"] | ({str(e + 1): picture} if picture else {}),
-                    model=model.state_dict(), optimiser=opt.state_dict(), seconds=s["seconds"] + time.time() - began)
+                    model=model.state_dict(), optimiser=opt.state_dict(), seconds=s["seconds"] + time.time() - began,
+                    provenance=joined(s["provenance"], dict(step=step.way) if hasattr(step, "way") else {}))
 
 def _copied(t):
     if torch.is_tensor(t): return t.detach().clone()

@@ -93,7 +93,7 @@ def markdown(t: pd.DataFrame) -> str:
     """The claims table for the README: a row for each claim, norm and regime, a column for each data set and size,
     in the cells the verdicts on PreActResNet18 and VGG11. The number of seeds stands in a cell where it is not the column's
     largest, and with a verdict how many single seeds agree with it where not all do."""
-    t = t.assign(seeds=t.seeds.astype(str).str.split().str.len())
+    t = t.assign(seeds=t.seeds.astype(str).str.split().str.len(), agree=t.agree.astype(float))
     size, most = SIZE[:-1], t.groupby(SIZE[:-1], sort=False).seeds.max().to_dict()
     heads = [f"{d.removeprefix('folder:')}, {n} a class, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]

@@ -1,7 +1,10 @@
 "The fast forms of a training step do what the plain one does."
 import pytest, torch
-from nc_robust.config import REGIMES, configure, generator
+from nc_robust.bench import noise
+from nc_robust.config import ARCHS, REGIMES, Config, configure, generator
 from nc_robust.data import load, pixels
+from nc_robust.files import read_head
+from nc_robust.machine import deterministic
 from nc_robust.replay import compiled, rerun
 from nc_robust.train import fast_step, regime, start, train_epoch, train_step
 
@@ -72,3 +75,30 @@ def test_compiled_where_it_pays(monkeypatch):
     monkeypatch.setattr(runs, "fast_step", spy)
     history(Run(configure("st", "vgg11", "smoke", epochs=1)), progress=False)
     assert asked == [120]
+
+def test_the_way_of_a_step_stands_in_the_table(monkeypatch):
+    "Where there is a choice of ways, the head of a run's table names the one that trained it, later tables too."
+    import nc_robust.results as results, nc_robust.runs as runs
+    monkeypatch.setattr(runs, "fast_step", lambda *a: fast_step(*a, record=rerun))
+    run = runs.Run(configure("st", "vgg11", "smoke", epochs=2))
+    runs.history(run, progress=False); results.extra(run, "predicted")
+    assert read_head(run.csv)["step"] == read_head(run.table_file("predicted"))["step"] == "recorded"
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("way", ["recorded", "compiled and recorded"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("r", REGIMES)
+def test_a_recording_is_its_step(r, arch, precision, way):
+    "On a GPU replays train bit for bit as the step they recorded (compiled: about so), with a short last batch and new generators."
+    c = Config(r, arch, width=16, epochs=2, batch_size=48, steps=3, lr=0.01, precision=precision)
+    d, ends = noise(16, 3, 120, device="cuda"), []
+    if way not in fast_step(c, *start(c, d, "cuda"), "cuda", 10**9).ways: pytest.skip("not compiled")
+    for only in (way, "step by step"):
+        model, opt = start(c, d, "cuda")
+        step = fast_step(c, model, opt, "cuda", 10**9)
+        step.ways = {only: step.ways[only]}                    # a single way raises instead of falling back
+        with deterministic(): losses = [train_epoch(model, opt, d, c, e, step=step)[0] for e in range(2)]
+        ends.append(torch.cat([torch.tensor(losses, device="cuda").double(), weights(model)]))
+    if way == "recorded": assert torch.equal(*ends)
+    else: assert (ends[0] - ends[1]).abs().max() < 0.05 * ends[1].abs().max()
