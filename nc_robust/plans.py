@@ -55,7 +55,7 @@ def announce(runs: list, max_minutes: float = None):
     todo = [(r, n) for r, n in todo if n]
     radii = ", ".join(f"{e:.4g}" for e in sorted({r.c.eps for r in runs}))
     print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
-          f"{c.precision}, " + ("as published" if published else f"on {provenance(runs[0].device)['hardware']}"))
+          f"{c.precision}, " + ("from the repository" if published else f"on {provenance(runs[0].device)['hardware']}"))
     if not todo: print("all of them are finished and only read"); return
     seconds = sum(n * seconds_per_epoch(r) for r, n in todo)
     if apart([r for r, _ in todo], max_minutes): seconds /= min(len(todo), cores())
