@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest, torch
-import nc_robust.files as files, nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.results as results, nc_robust.runs as runs
+import nc_robust.figures as figures, nc_robust.files as files, nc_robust.plans as plans, nc_robust.plots as plots
+import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
 from nc_robust.files import CHECKPOINT, read_head, save_state, seal
@@ -259,6 +260,23 @@ def test_publishing_keeps_runs_apart(done, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="0 of 2 epochs"): results.publish(other)
     history(other, progress=False)
     assert results.publish(other).name == other.name != there.name and there.csv.read_bytes() == before
+
+def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch):
+    "`figures.publish` copies a figure and its claims, and leaves what other runs drew under the same name."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    def drawn(**more):
+        figure = figures.Figure("fig2", regime="st", archs="vgg11", scale="smoke", **more)
+        t = figures.table(figure)
+        figures.save(figure, None, t, "st"); verdicts.report(figure, t)
+        return figure
+    first, there = drawn(), lambda: {f.name: f.read_bytes() for f in (tmp_path / "figures").glob("*.csv")}
+    figures.publish(first)
+    assert set(before := there()) == {"fig2_st_digits.csv", "fig2_digits_claims.csv"}
+    second = drawn(epochs=1)
+    figures.publish(first); assert there() == before
+    figures.publish(second); assert set(there()) == set(before) and there() != before
+    claims = pd.read_csv(tmp_path / "figures/fig2_digits_claims.csv")
+    assert set(claims.runs) == {second.runs[0].name} and set(claims.seeds) == {1} and set(claims.agree) == {1}
 
 class Bomb:
     def __init__(self, path): self.path = path
