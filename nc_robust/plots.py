@@ -80,7 +80,9 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15, 
 def _ticks(ax):
     "Plain numbers on a log axis, powers of ten where it is long and a few round ones where it is short; a linear axis begins at 0."
     low, high = ax.get_ylim()
-    if ax.get_yscale() == "linear": ax.set_ylim(min(low, -0.04 * high), high); return
+    if ax.get_yscale() == "linear":
+        top = max(a.dataLim.y1 for a in ax.get_shared_y_axes().get_siblings(ax))
+        ax.set_ylim(min(low, -0.04 * high), max(high, 1.02 * top)); return
     ax.yaxis.set_major_locator(MaxNLocator(4) if high < 6 * low else LogLocator(subs=(1,) if high > 30 * low else (1, 2, 5), numticks=9))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
 
