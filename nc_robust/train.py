@@ -200,7 +200,7 @@ def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None)
     not elsewhere)."""
     one = lambda net: partial(train_step, regime(c), net, opt)
     if record is None and torch.device(device).type != "cuda": return one(model)
-    for group in opt.param_groups: group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
+    for group in opt.param_groups: group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(device)
     changes = lambda: [*model.state_dict().values(),
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda net: Recorded(one(net), changes, generator(device, 0, "recorded"), record or cuda_graph)

@@ -1,0 +1,42 @@
+"""A second device for machines that have none. It computes on the CPU, but its tensors cannot be mixed with the CPU's, and it notes
+whenever a value is asked for, which a GPU would have to wait for. (Random generators, and files, are the CPU's.)"""
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+_setup_privateuseone_for_python_backend("elsewhere")
+torch.elsewhere.get_amp_supported_dtype = lambda: [torch.bfloat16]
+DEVICE = "elsewhere:0"
+
+class Tensor(torch.Tensor):
+    "A tensor `here` as one of `DEVICE`."
+    @staticmethod
+    def __new__(cls, here):
+        t = torch.Tensor._make_wrapper_subclass(cls, here.size(), strides=here.stride(), storage_offset=here.storage_offset(),
+                                                dtype=here.dtype, device=DEVICE)
+        t.here = here
+        return t
+    def tolist(self): return self.cpu().tolist()
+    def __reduce_ex__(self, protocol): return self.here.__reduce_ex__(protocol)
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None): return run(func, args, kwargs or {})
+
+class Elsewhere(TorchDispatchMode):
+    "Inside, tensors can be made on `DEVICE`; `asked` lists the operations that needed a value."
+    asked = []
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None): return run(func, args, kwargs or {})
+
+def run(func, args, kwargs):
+    "`func` on the CPU; its results lie where a GPU would have them."
+    name, given = func.name().split("::")[1].split(".")[0], [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    theirs = [t for t in given if isinstance(t, Tensor)]
+    target = torch.device(kwargs.get("device") or (DEVICE if theirs else "cpu")).type
+    moves = name in ("copy_", "_to_copy")
+    if theirs and not moves and any(t.ndim for t in given if not isinstance(t, Tensor)):
+        raise RuntimeError(f"{name}: tensors on the CPU and on {DEVICE}")
+    if theirs and (name in ("_local_scalar_dense", "equal", "nonzero") or (moves and target == "cpu")): Elsewhere.asked.append(name)
+    args, kwargs = tree_map(lambda t: t.here if isinstance(t, Tensor) else t, (args, kwargs))
+    out, known = func(*args, **kwargs | ({"device": "cpu"} if kwargs.get("device") else {})), {id(t.here): t for t in theirs}
+    place = Tensor if target == "elsewhere" else lambda t: t
+    return tree_map(lambda t: known.get(id(t)) if id(t) in known else place(t) if isinstance(t, torch.Tensor) else t, out)
