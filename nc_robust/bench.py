@@ -93,7 +93,7 @@ def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> floa
     x = torch.randn(max(1, n // 128), n // 8, 32, 32, **kind).to(memory_format=torch.channels_last)
     work = dict(product=(2 * n**3, lambda: m @ m), convolution=(18 * x.numel() * len(w), lambda: F.conv2d(x, w, padding=1)))
     with strict_fp32():
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        if precision == "tf32": torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "tf32"
         return max(flop / min(interleaved({k: f}, 1)[k] for _ in range(5)) for k, (flop, f) in work.items()) / 1e12
 
 # %% ../nbs/17_bench.ipynb #ee6beb9c

@@ -146,12 +146,14 @@ def frozen(model):
 # %% ../nbs/03_models.ipynb #3c90e702
 @contextmanager
 def strict_fp32():
-    "Run without TF32 in convolutions and matrix products; the settings come back afterwards."
-    conv, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = conv.allow_tf32, matmul.allow_tf32
-    conv.allow_tf32 = matmul.allow_tf32 = False
+    "Run convolutions and matrix products in full float32 (no TF32, no bfloat16), on any device; the settings come back afterwards."
+    b = torch.backends
+    kinds = b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul
+    before = [k.fp32_precision for k in kinds]
+    for k in kinds: k.fp32_precision = "ieee"
     try: yield
-    finally: conv.allow_tf32, matmul.allow_tf32 = before
+    finally:
+        for k, precision in zip(kinds, before): k.fp32_precision = precision
 
 # %% ../nbs/03_models.ipynb #13774d6f
 def folded(model: Network) -> Network:
