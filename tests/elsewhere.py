@@ -1,9 +1,15 @@
-"""A second device for machines that have none. It computes on the CPU, but its tensors cannot be mixed with the CPU's, and it notes
-whenever a value is asked for, which a GPU would have to wait for. (Random generators, and files, are the CPU's.)"""
+"""A second device for machines that have none, and a run on it. It computes on the CPU, but its tensors cannot be mixed with the CPU's,
+and it notes whenever a value is asked for, which a GPU would have to wait for. (Random generators and files are the CPU's.)
+Run as a script, in a process of its own: PyTorch counts its devices once, before the first backward pass."""
+import os, tempfile
+from unittest.mock import patch
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from nc_robust import data, measure, results, runs, train
+from nc_robust.config import configure, generator
+from nc_robust.replay import rerun
 
 _setup_privateuseone_for_python_backend("elsewhere")
 torch.elsewhere.get_amp_supported_dtype = lambda: [torch.bfloat16]
@@ -40,3 +46,34 @@ def run(func, args, kwargs):
     out, known = func(*args, **kwargs | ({"device": "cpu"} if kwargs.get("device") else {})), {id(t.here): t for t in theirs}
     place = Tensor if target == "elsewhere" else lambda t: t
     return tree_map(lambda t: known.get(id(t)) if id(t) in known else place(t) if isinstance(t, torch.Tensor) else t, out)
+
+asked_in_steps = []
+def recorded_step(*args):
+    "The step of a run on a GPU, with recording replaced by calling again; notes what it asks for."
+    step = train.fast_step(*args, record=rerun)
+    def call(*args):
+        Elsewhere.asked.clear(); out = step(*args); asked_in_steps.extend(Elsewhere.asked)
+        return out
+    call.way = step.way
+    return call
+
+def tables(device, **given):
+    "The tables of a run on `device`, trained in two sittings."
+    os.environ["NC_ROBUST_RUNS"] = tempfile.mkdtemp(dir=os.environ["NC_ROBUST_OUT"])
+    run = runs.Run(configure(scale="smoke", steps=2, per_class=6, batch_size=32, **given), device=device)
+    try: runs.history(run, max_minutes=0, progress=False)
+    except runs.Stopped: assert run.epochs_done == 1
+    found = [runs.history(run, progress=False), *(results.extra(run, e) for e in ("layers", "predicted"))]
+    assert run.data.train.x.device.type == device.split(":")[0]
+    return found
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for module in (data, measure, train): module.generator = lambda device, *key: generator("cpu", *key)
+    with patch.object(runs, "fast_step", recorded_step), Elsewhere():
+        for r, arch, norm in (("st", "vgg11", "l2"), ("at", "preact_resnet18", "linf"),
+                              ("trades", "vgg11", "l2"), ("trades_frozen_bn", "vgg11", "linf")):
+            here, there = (tables(device, regime=r, arch=arch, norm=norm) for device in ("cpu", DEVICE))
+            assert all(a.equals(b) for a, b in zip(here, there)), f"{r} {arch} {norm}: another table than on the CPU"
+            assert not asked_in_steps, f"{r}: a step asked for a value: {sorted(set(asked_in_steps))}"
+            print(r, arch, norm, "alike")

@@ -1,4 +1,6 @@
 "The fast forms of a training step do what the plain one does."
+import subprocess, sys
+from pathlib import Path
 import pytest, torch
 from nc_robust.bench import noise
 from nc_robust.config import ARCHS, REGIMES, Config, configure, generator
@@ -103,28 +105,9 @@ def test_a_recording_is_its_step(r, arch, precision, way):
     if way == "recorded": assert torch.equal(*ends)
     else: assert (ends[0] - ends[1]).abs().max() < 0.05 * ends[1].abs().max()
 
-@pytest.mark.parametrize("r, arch, norm", [("st", "vgg11", "l2"), ("at", "preact_resnet18", "linf"),
-                                           ("trades", "vgg11", "l2"), ("trades_frozen_bn", "vgg11", "linf")])
-def test_a_run_on_another_device(r, arch, norm, monkeypatch, tmp_path, capsys):
-    "Trained in two sittings, recorded and measured on a device that is not the CPU, a run has the tables of one on the CPU."
-    from elsewhere import DEVICE, Elsewhere
-    from nc_robust import data, measure, results, runs, train
-    tables, asked = [], []
-    def watched(step):
-        def call(*args):
-            Elsewhere.asked.clear(); out = step(*args); asked.extend(Elsewhere.asked)
-            return out
-        call.way = step.way
-        return call
-    for module in (data, measure, train): monkeypatch.setattr(module, "generator", lambda device, *key: generator("cpu", *key))
-    monkeypatch.setattr(runs, "fast_step", lambda *a: watched(fast_step(*a, record=rerun)))
-    for device in ("cpu", DEVICE):
-        monkeypatch.setenv("NC_ROBUST_RUNS", str(tmp_path / device))
-        with Elsewhere():
-            run = runs.Run(configure(r, arch, "smoke", norm=norm, steps=2, per_class=6, batch_size=32), device=device)
-            with pytest.raises(runs.Stopped): runs.history(run, max_minutes=0, progress=False)
-            tables.append([runs.history(run, progress=False), results.extra(run, "layers"), results.extra(run, "predicted")])
-    assert run.data.train.x.device.type == "elsewhere"
-    assert not asked, "a step asked for a value"
-    assert "not available" not in capsys.readouterr().out, "a step could not be recorded"
-    for here, there in zip(*tables): assert here.equals(there)
+def test_runs_on_another_device(own_folders):
+    """Trained in two sittings, recorded and measured on a device that is not the CPU (`elsewhere.py`), runs have the tables of
+    those on the CPU; no step asks for a value, and none falls back."""
+    (own_folders / "out").mkdir()
+    done = subprocess.run([sys.executable, Path(__file__).with_name("elsewhere.py")], capture_output=True, text=True)
+    assert done.stdout.count("alike") == len(REGIMES) and "not available" not in done.stdout, done.stdout + done.stderr
