@@ -10,14 +10,14 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 import math, warnings
 from functools import partial
 import torch, torch.nn.functional as F
-from .config import choice, norm_name, number, same_device
+from .config import choice, norm_name, number, radius, same_device
 from .models import frozen, mode
 
 # %% ../nbs/04_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
     """Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1];
     under l2 with `box_first` in the other order (TRADES)."""
-    if norm == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
+    if norm_name(norm) == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
     if box_first: x_adv = x_adv.clamp(0, 1)
     delta = x_adv - x
     length = delta.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, *[1] * (x.ndim - 1))
@@ -27,7 +27,7 @@ def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
 def step(x_adv, grad, step_size: float, norm: str = "linf"):
     """`x_adv` (N, ...) after one ascent step along `grad` of length `step_size` (per pixel under linf, in l2 norm under l2);
     a zero gradient moves nothing. Madry et al. 2018."""
-    if norm == "linf": return x_adv + step_size * grad.sign()
+    if norm_name(norm) == "linf": return x_adv + step_size * grad.sign()
     shape = (-1, *[1] * (grad.ndim - 1))
     top = grad.flatten(1).abs().amax(1).view(shape)
     grad = grad / torch.where(top > 0, top, 1)
@@ -37,7 +37,7 @@ def step(x_adv, grad, step_size: float, norm: str = "linf"):
 # %% ../nbs/04_attacks.ipynb #21a60709
 def random_perturb(x, eps: float, norm: str = "linf", generator=None):
     "Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape."
-    if norm == "linf":
+    if norm_name(norm) == "linf":
         delta = torch.empty_like(x).uniform_(-1, 1, generator=generator) * eps
     else:
         delta = torch.empty_like(x).normal_(generator=generator)
@@ -80,9 +80,9 @@ def objective_value(logits, y, reference=None, targeted: bool = False):
     return hit * 1e9 - ce if targeted else ce + ~hit * 1e9
 
 # %% ../nbs/04_attacks.ipynb #b64962e6
-def check_attack(x, y, eps, step_size, steps, restarts=1, model=None):
+def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
-    for name, v in (("eps", eps), ("step_size", step_size)): number(name, v, high=1e6)
+    for name, v in (("eps", eps), ("step_size", step_size)): radius(name, v, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
     if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
     _check_batch(x)
@@ -107,21 +107,23 @@ def _check_targets(x, y):
                          f"{f'shape {tuple(y.shape)}, {y.dtype}' if torch.is_tensor(y) else type(y).__name__}")
 
 # %% ../nbs/04_attacks.ipynb #04a00003
+def _logits(model, x):
+    z = model(x)
+    if torch.is_tensor(z) and z.ndim == 2: return z
+    raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
+
 def check_labels(model, x, y):
-    "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model`."
-    z = model(x[:1])
-    if not torch.is_tensor(z) or z.ndim != 2:
-        raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
-    C = z.shape[1]
+    "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model` (in eval mode, if it is a module)."
+    with mode(model, False): C = _logits(model, x[:2]).shape[1]
     if y.min() < 0 or y.max() >= C: raise ValueError(f"labels must lie in 0..{C - 1}, got {int(y.min())}..{int(y.max())}")
 
 # %% ../nbs/04_attacks.ipynb #5d4541ea
 def input_gradient(model, x, direction, dtype=None):
     """d/dx of <direction(logits), logits> with the direction (N, C) held fixed: the ascent direction in pixel space, in the
-    shape of `x` (N, channels, height, width)."""
+    shape of `x` (N, channels, height, width). `ValueError` if the model gives no logits, or none with a gradient."""
     x = x.detach().requires_grad_()
-    with torch.enable_grad(), torch.autocast(x.device.type, dtype, enabled=dtype is not None):
-        logits = model(x)
+    with torch.enable_grad(), torch.autocast(x.device.type, dtype, enabled=dtype is not None): logits = _logits(model, x)
+    if not logits.requires_grad: raise ValueError("the model's logits carry no gradient; is there a no_grad() or detach() inside?")
     z = logits.detach()
     z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
     return torch.autograd.grad(logits, x, direction(z).to(logits.dtype))[0]
@@ -201,15 +203,15 @@ def pgd(
     info: bool = False,          # also return {"zero_gradient": share}
 ):
     """Adversarial images in the `eps`-ball around pixels `x` (N, channels, height, width), same shape, for labels `y` (N,).
-    Madry et al. 2018; the KL form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients,
-    warns if more than 1 % of the gradients vanish."""
+    A module is attacked in the mode that `bn` names and gets its own back; another callable as it is. Madry et al. 2018; the KL
+    form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
     norm = norm_name(norm)
     _check_options(y, targeted, objective=objective, start=start, bn=bn, gradient=gradient)
-    if check: check_attack(x, y, eps, step_size, steps, restarts, model)
+    if check: check_attack(x, y, eps, step_size, steps, norm, restarts, model)
     y, watch = None if y is None else y.long(), _Watch(x)
     with mode(model, bn == "train"), frozen(model), torch.no_grad():
-        if check and y is not None and bn == "eval": check_labels(model, x, y)
-        reference = model(x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
+        if check and y is not None: check_labels(model, x, y)
+        reference = _logits(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
         uphill = partial(_uphill, y=y, reference=reference, gradient=gradient, targeted=targeted)
         def attack():
             x_adv = _begin(x, eps, norm, start, generator)
@@ -227,7 +229,7 @@ def pgd(
 def gaussian(x, eps: float, norm: str = "linf", generator=None):
     """Pixels `x` (N, channels, height, width) with Gaussian noise of the size of the attack, clipped to [0, 1]; same shape.
     Raises `ValueError` on what is no image and on eps < 0."""
-    check_attack(x, None, eps, 0, 0)
+    check_attack(x, None, eps, 0, 0, norm)
     noise = torch.empty_like(x).normal_(generator=generator)
     if norm_name(norm) == "linf": return (x + eps * noise).clamp(0, 1)
     return project(x + eps * noise, x, eps, "l2")

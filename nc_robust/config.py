@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', 'DEFAULT_DATA', 'RADIUS', 'choice',
-           'number', 'same_device', 'norm_name', 'Config', 'identity', 'run_name', 'generator', 'default_scale',
-           'default_precision', 'configure', 'parameters', 'listed']
+           'number', 'same_device', 'norm_name', 'radius', 'Config', 'identity', 'run_name', 'generator',
+           'default_scale', 'default_precision', 'configure', 'from_text', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
-import ast, hashlib, json, math, numbers, os, re
+import ast, difflib, hashlib, json, math, numbers, os, re
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 import torch
 
@@ -30,10 +31,11 @@ def choice(
     value,            # the value given
     allowed,          # the values allowed
 ):
-    "`value` if it is one of `allowed`; a `ValueError` that lists them otherwise."
-    if value not in tuple(allowed):
-        raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(map(str, allowed))}")
-    return value
+    "`value` if it is one of `allowed`; a `ValueError` that lists them, the nearest first, otherwise."
+    allowed = tuple(allowed)
+    if value in allowed: return value
+    near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(str(value), map(str, allowed), 1))
+    raise ValueError(f"unknown {name} {value!r}{near}; allowed: {', '.join(map(str, allowed))}")
 
 # %% ../nbs/00_config.ipynb #64a2f548
 def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool = False):
@@ -59,6 +61,13 @@ def norm_name(norm) -> str:
     "`linf` or `l2` from the usual spellings: `linf`, `Linf`, `inf`, `float('inf')`, `l2`, `L2`, `2`."
     key = str(norm).lower().replace("_", "").removeprefix("l")
     return choice("norm", {"inf": "linf", "2": "l2", "2.0": "l2"}.get(key, norm), NORMS)
+
+# %% ../nbs/00_config.ipynb #00c00002
+def radius(name: str, value, norm="l2") -> float:
+    "A radius or step size in pixels of [0, 1] as a plain number. `ValueError` below 0, or under linf above 1."
+    value = number(name, value, high=1e6)
+    if value <= 1 or norm_name(norm) != "linf": return value
+    raise ValueError(f"{name}={value:g} is more than the whole range of a pixel, [0, 1]; did you mean {value:g}/255?")
 
 # %% ../nbs/00_config.ipynb #be413068
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def _check(c: Config):
     for name in ("epochs", "batch_size", "width", "measure_every", "steps", "seed"):
         _set(c, name, number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True))
     if c.per_class is not None: _set(c, "per_class", number("per_class", c.per_class, low=1, whole=True))
-    for name in ("eps", "step_size"): _set(c, name, number(name, getattr(c, name), high=1e6))
+    for name in ("eps", "step_size"): _set(c, name, radius(name, getattr(c, name), c.norm))
     for name in ("lr", "momentum", "weight_decay", "beta"): _set(c, name, number(name, getattr(c, name)))
     if not isinstance(c.milestones, (tuple, list)) or any(number("a milestone", m, high=1) == 0 for m in c.milestones):
         raise ValueError(f"milestones are fractions of training in (0, 1], got {c.milestones!r}")
@@ -174,9 +183,15 @@ def configure(
     choices = {k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items() if v is not None}
     if dataset == "digits100" and scale in ("smoke", "quick"): choices |= dict(per_class=2, epochs=min(choices["epochs"], 150))
     eps, step = RADIUS["digits" if str(dataset).startswith("digits") else "images", norm_name(norm)]
-    radius = number("eps", given.pop("eps", eps), high=1e6)
-    base = dict(eps=float(radius), step_size=step * radius / eps, precision=default_precision())
+    given["eps"] = radius("eps", given.get("eps", eps), norm)
+    base = dict(step_size=step * given["eps"] / eps, precision=default_precision())
     return Config(**{**base, **choices, **given, "regime": regime, "arch": arch, "dataset": dataset, "norm": norm})
+
+# %% ../nbs/00_config.ipynb #00c00005
+def from_text(text: str):
+    "What a word on a command line means: JSON (`3`, `true`, `[0.5]`), a fraction such as `8/255`, or the word itself."
+    try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except json.JSONDecodeError: return float(Fraction(text)) if re.fullmatch(r"\d+/[1-9]\d*", text) else text
 
 # %% ../nbs/00_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:
@@ -187,13 +202,15 @@ def parameters(
     namespace: dict,   # the notebook's `globals()`
     **allowed,         # name = tuple of allowed values, or None for any
 ) -> dict:
-    "The figure's parameters, checked: an unknown name or value raises and lists what is allowed."
+    "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Flags and `eps` may be text."
     injected = [c for c in namespace.get("In", []) if c.startswith("# Parameters\n")]
     for name in sorted(set().union(*map(_assigned, injected)) - set(allowed)):
         raise ValueError(f"unknown parameter {name!r}; this notebook takes: {', '.join(allowed)}")
+    given = {name: namespace.get(name) for name in allowed}
+    given |= {k: from_text(v) for k, v in given.items() if isinstance(v, str) and (k == "eps" or True in (allowed[k] or ()))}
     for name, values in allowed.items():
-        if values is not None: choice(name, namespace[name], values)
-    return {name: namespace[name] for name in allowed}
+        if values is not None: choice(name, given[name], values)
+    return given
 
 # %% ../nbs/00_config.ipynb #7df82ad2
 def listed(name: str, value, kind=str) -> list:

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_duality', 'angles', 'etf_angle',
-           'angular_distance', 'simplex_similarity', 'Spread', 'nc1_spectrum', 'summary', 'neural_collapse', 'nc1_pinv']
+           'angular_distance', 'simplex_similarity', 'Spread', 'nc1_spectrum', 'summary', 'neural_collapse',
+           'neural_collapse_batches', 'nc1_pinv']
 
 # %% ../nbs/05_metrics.ipynb #ba345512
-import math
+import math, numbers, warnings
 import torch, torch.nn.functional as F
 
 # %% ../nbs/05_metrics.ipynb #a93308b8
@@ -16,16 +17,20 @@ class Means:
     def __init__(self, num_classes: int): self.num_classes, self.sums, self.counts = num_classes, 0, 0
 
     def add(self, h, y):
+        "Count points `h` (N, p) with labels `y` (N,) in 0..C-1; returns itself."
         one_hot = F.one_hot(y, self.num_classes).double()
         self.sums, self.counts = self.sums + one_hot.T @ h.double(), self.counts + one_hot.sum(0)
         return self
 
     def merge(self, other):
+        "Count what `other` has counted, too; returns itself."
         self.sums, self.counts = self.sums + other.sums, self.counts + other.counts
         return self
 
     @property
-    def means(self): return self.sums / torch.where(self.counts > 0, self.counts, math.nan)[:, None]
+    def means(self):
+        "(C, p) float64; NaN for an empty class."
+        return self.sums / torch.where(self.counts > 0, self.counts, math.nan)[:, None]
 
 # %% ../nbs/05_metrics.ipynb #b7086510
 def _pieces(h, *rest, numbers: int = 2**23):
@@ -34,7 +39,7 @@ def _pieces(h, *rest, numbers: int = 2**23):
     return zip(*(t.split(n) for t in (h, *rest)))
 
 def class_means(h, y, num_classes: int):
-    "(C, p) float64 means of the rows of `h` (N, p) by label `y` (N,); NaN for an empty class."
+    "(C, p) float64 means of the rows of `h` (N, p) by label `y` (N,); NaN for an empty class. `ValueError` on bad input."
     h, y = _checked(h, y, num_classes)
     m = Means(num_classes)
     for piece in _pieces(h, y): m.add(*piece)
@@ -46,11 +51,11 @@ def _checked(h, y, num_classes):
     if torch.is_tensor(h) and torch.is_tensor(y) and h.device != y.device:
         raise ValueError(f"h is on {h.device}, y on {y.device}; move them together with .to(device)")
     if not torch.is_tensor(h) or h.ndim != 2 or not h.is_floating_point():
-        raise ValueError(f"h must be a float tensor (N, p), got {tuple(h.shape) if torch.is_tensor(h) else type(h).__name__}")
+        raise ValueError(f"h must be a float tensor (N, p), got {_told(h)}")
     if not torch.is_tensor(y) or y.is_floating_point() or y.shape != h.shape[:1]:
-        raise ValueError(f"y must hold {len(h)} whole-number labels, one per row of h, "
-                         f"got {tuple(y.shape) if torch.is_tensor(y) else type(y).__name__}")
-    if num_classes < 2: raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes}")
+        raise ValueError(f"y must hold {len(h)} whole-number labels, one per row of h, got {_told(y)}")
+    if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
+        raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes!r}")
     if len(h) == 0: raise ValueError("h is empty: there is nothing to measure")
     if y.min() < 0 or y.max() >= num_classes:
         raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
@@ -58,10 +63,16 @@ def _checked(h, y, num_classes):
         raise ValueError(f"h has NaN or infinite entries in {int((~h.isfinite()).any(1).sum())} of {len(h)} rows; the network has diverged")
     return h, y.long()
 
+def _told(t):
+    if not torch.is_tensor(t): return f"{type(t).__name__}; torch.as_tensor makes a tensor"
+    remedy = "; .long() makes them whole" if t.is_floating_point() and t.ndim == 1 else "; .flatten(1) makes rows" if t.ndim > 2 else ""
+    return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}{remedy}"
+
 # %% ../nbs/05_metrics.ipynb #a1b296f4
 class Simplex:
     "Centred class means: `M` (C', p) of the classes present, `basis` (min(C'-1, p), p), singular values `s`, the kept `rank`."
     def __init__(self, means, counts=None, dtype=torch.float32):
+        "From `means` (C, p), NaN for an empty class, weighted by `counts` (C,); `dtype` is that of the features."
         self.present = ~means.isnan().any(1)
         mu, self.num_classes = means[self.present].double(), len(means)
         if len(mu) == 0: raise ValueError("no class has any points")
@@ -73,7 +84,9 @@ class Simplex:
         self.rank = int((self.s > 8 * torch.finfo(dtype).eps * mu.norm()).sum())
         self.vertices, self.classes = self.M @ self.basis.T, self.present.nonzero()[:, 0]
 
-    def coordinates(self, h): return (h.double() - self.center) @ self.basis.T
+    def coordinates(self, h):
+        "(N, min(C'-1, p)) float64 coordinates of points `h` (N, p) in the subspace of the simplex."
+        return (h.double() - self.center) @ self.basis.T
 
     def nearest(self, z):
         "The class whose centre is nearest to coordinates `z`, as an index among all classes."
@@ -83,9 +96,10 @@ class Simplex:
 # %% ../nbs/05_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
     """Standard deviation of the row norms of the centred class means `M` (C, p) (paper),
-    or std(correction=1)/mean (`cv`, released code). 0 for an ETF."""
+    or std(correction=1)/mean (`cv`, released code; NaN for one row). 0 for an ETF."""
     n = M.norm(dim=1)
-    return (n.std(correction=1) / n.mean()).item() if cv else n.std(correction=0).item()
+    if not cv: return n.std(correction=0).item()
+    return (n.std(correction=1) / n.mean()).item() if len(n) > 1 else math.nan
 
 def equiangular(M) -> float:
     """Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)).
@@ -97,30 +111,37 @@ def equiangular(M) -> float:
     return (unit @ unit.T + 1 / (C - 1))[off].abs().mean().item()
 
 # %% ../nbs/05_metrics.ipynb #754e7a6a
+def _alike(a, b):
+    if a.shape != b.shape: raise ValueError(f"the two must have the same shape (C, p), got {tuple(a.shape)} and {tuple(b.shape)}")
+
 def self_duality(W, M, frobenius: bool = False) -> float:
-    "NC3 of classifier `W` (C, p) and centred means `M` (C, p): the paper's form, or the released code's (`frobenius`)."
+    "NC3 of classifier `W` (C, p) and centred means `M` (C, p), else `ValueError`: the paper's form, or the released code's (`frobenius`)."
+    _alike(W, M)
     W, M = W.double(), M.double()
     if frobenius: return (W / W.norm() - M / M.norm()).norm().square().item()
     return (W / W.norm(dim=1, keepdim=True) - M / M.norm(dim=1, keepdim=True)).norm().item()
 
 # %% ../nbs/05_metrics.ipynb #a061bfc1
 def angles(a, b):
-    "Angle between corresponding rows of `a` and `b` (C, p), in radians, float64."
+    "Angle between corresponding rows of `a` and `b` (C, p), in radians, float64. `ValueError` on other shapes."
+    _alike(a, b)
     u, v = (t.double() / t.double().norm(dim=1, keepdim=True) for t in (a, b))
     return 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
 
 def etf_angle(C: int) -> float:
-    "The angle between two vertices of a simplex ETF of C classes: arccos(-1/(C-1)), radians."
+    "The angle between two vertices of a simplex ETF of C >= 2 classes: arccos(-1/(C-1)), radians."
     return math.acos(-1 / (C - 1))
 
 def angular_distance(mu, mu2) -> float:
     "Mean angle between the class means `mu` and `mu2` (C, p), not centred; radians. Classes empty in either are left out."
+    _alike(mu, mu2)
     both = ~(mu.isnan().any(1) | mu2.isnan().any(1))
     return angles(mu[both], mu2[both]).mean().item()
 
 def simplex_similarity(mu, mu2) -> float:
     """Mean angle between the class means `mu` and `mu2` (C, p), each centred at the plain mean of its rows;
     radians (appendix B). Classes empty in either are left out."""
+    _alike(mu, mu2)
     both = ~(mu.isnan().any(1) | mu2.isnan().any(1))
     mu, mu2 = mu[both].double(), mu2[both].double()
     return angles(mu - mu.mean(0), mu2 - mu2.mean(0)).mean().item()
@@ -134,6 +155,10 @@ class Spread:
         self.counts = {"nc4": None, "ncc_match": None, "ncc_accuracy": None}
 
     def add(self, h, y, decision=None):
+        """Count points `h` (N, p) with labels `y` (N,) and the network's decisions (N,), if there is a network. Returns itself.
+        `ValueError` if a label has no mean in the simplex."""
+        if self.simplex.C < self.simplex.num_classes and not self.simplex.present[y].all():
+            raise ValueError("a label of the second pass was not among those of the first; feed the same points again")
         z = self.simplex.coordinates(h)
         rows = self.simplex.present.long().cumsum(0)[y] - 1
         self.squares, self.n = self.squares + (z - self.simplex.vertices[rows]).square().sum(0), self.n + len(h)
@@ -148,6 +173,7 @@ class Spread:
         self.counts[name] = hits.sum() if so_far is None else so_far + hits.sum()
 
     def merge(self, other):
+        "Count what `other` has counted, too; returns itself."
         self.squares, self.n = self.squares + other.squares, self.n + other.n
         for k, v in other.counts.items():
             if v is not None: self._count(k, v)
@@ -171,6 +197,20 @@ def summary(spread: Spread, weight=None) -> dict:
         nc3=math.nan if W is None else self_duality(W, x.M),
         nc3_frobenius=math.nan if W is None else self_duality(W, x.M, frobenius=True), **share)
 
+# %% ../nbs/05_metrics.ipynb #05c00002
+def _two_passes(batches, num_classes, weight, bias, reference):
+    m, dtype = Means(num_classes), None
+    for h, y in batches(): dtype = h.dtype; m.add(h, y)
+    simplex = Simplex(m.means, m.counts, dtype)
+    if torch.finfo(dtype).bits < 32 and simplex.rank < len(simplex.s):
+        warnings.warn(f"NC1 leaves out {len(simplex.s) - simplex.rank} of {len(simplex.s)} directions, which features in {dtype} "
+                      "do not resolve; compute them in float32", stacklevel=3)
+    spread = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype))
+    for h, y in batches():
+        z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
+        spread.add(h, y, None if z is None else z.argmax(1))
+    return summary(spread, weight)
+
 # %% ../nbs/05_metrics.ipynb #11b56394
 def neural_collapse(
     h, y,               # representations (N, p) and the labels (N,) they are grouped by
@@ -185,16 +225,10 @@ def neural_collapse(
     if num_classes is None:
         given = weight if weight is not None else reference
         whole = torch.is_tensor(y) and not y.is_floating_point() and y.numel()
-        num_classes = len(given) if given is not None else int(y.max()) + 1 if whole else 2
+        num_classes = len(given) if torch.is_tensor(given) else int(y.max()) + 1 if whole else 2
     h, y = _checked(h, y, num_classes)
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
-    decide = (lambda p: None) if weight is None else lambda p: (
-        p.double() @ weight.double().T + (0 if bias is None else bias.double())).argmax(1)
-    m = Means(num_classes)
-    for piece in _pieces(h, y): m.add(*piece)
-    spread = Spread(Simplex(m.means, m.counts, h.dtype), None if reference is None else Simplex(reference, dtype=h.dtype))
-    for hi, yi in _pieces(h, y): spread.add(hi, yi, decide(hi))
-    return summary(spread, weight)
+    return _two_passes(lambda: _pieces(h, y), num_classes, weight, bias, reference)
 
 # %% ../nbs/05_metrics.ipynb #4f1b7cf4
 def _check_shapes(h, shapes, **given):
@@ -206,6 +240,17 @@ def _check_shapes(h, shapes, **given):
         if t.device != h.device: raise ValueError(f"{name} is on {t.device}, h on {h.device}; move them together with .to(device)")
         absent = t.isnan().all(1) if name == "reference" else torch.zeros(len(t), dtype=torch.bool, device=t.device)
         if not t[~absent].isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
+
+# %% ../nbs/05_metrics.ipynb #05c00004
+def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, reference=None) -> dict:
+    """`neural_collapse` of the pairs `h` (N, p), `y` (N,) that `batches()` yields. It is called twice and must yield the same
+    points, in any order. Raises `ValueError` on bad input."""
+    def checked():
+        for h, y in batches():
+            h, y = _checked(h, y, num_classes)
+            _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
+            yield h, y
+    return _two_passes(checked, num_classes, weight, bias, reference)
 
 # %% ../nbs/05_metrics.ipynb #40d61a32
 def nc1_pinv(h, y, C: int) -> float:

@@ -78,12 +78,14 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15, 
 
 # %% ../nbs/13_plots.ipynb #13a00002
 def _ticks(ax):
-    "Plain numbers on a log axis, powers of ten where it is long and a few round ones where it is short; a linear axis begins at 0."
+    "Plain numbers on a log axis: the roundest of which three or more fall into it; a linear axis begins at 0."
     low, high = ax.get_ylim()
     if ax.get_yscale() == "linear":
         top = max(a.dataLim.y1 for a in ax.get_shared_y_axes().get_siblings(ax))
         ax.set_ylim(min(low, -0.04 * high), max(high, 1.02 * top)); return
-    ax.yaxis.set_major_locator(MaxNLocator(4) if high < 6 * low else LogLocator(subs=(1,) if high > 30 * low else (1, 2, 5), numticks=9))
+    within = lambda locator: sum(low <= v <= high for v in locator.tick_values(low, high))
+    rounder = (LogLocator(subs=s, numticks=9) for s in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)))
+    ax.yaxis.set_major_locator(next((l for l in rounder if within(l) >= 3), MaxNLocator(4)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
 
 def columns_of(t, *by) -> list:

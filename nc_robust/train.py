@@ -122,6 +122,7 @@ def train_step(reg: Standard, model, opt, x, y, gen):
     return x_adv, loss.detach()
 
 # %% ../nbs/07_train.ipynb #5191ccaa
+@torch.enable_grad()
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
     """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (else None).
     `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,

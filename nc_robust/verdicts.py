@@ -26,7 +26,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue
             k, mine, seeds = g[0].c, t[t.arch == arch], sorted({r.c.seed for r in g})
-            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"])), regime)
+            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta), regime)
             found, alone = verdict(mine), [verdict(mine[mine.seed == s])["verdict"] for s in seeds]
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),

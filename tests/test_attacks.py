@@ -31,6 +31,7 @@ attacks = dict(
 @settings(max_examples=60, deadline=None)
 def test_inside_ball_and_box(norm, seed, eps, step_size, steps, restarts, targeted, start, gradient, objective, box_first):
     "Whatever the options: within eps of x, within [0, 1], and the same images from the same generator."
+    if norm == "linf": eps, step_size = min(eps, 1), min(step_size, 1)
     (x, y), m = images(seed=seed), linear()
     x = (1.4 * x - 0.2).clamp(0, 1)                                       # some pixels at the walls
     warnings.simplefilter("ignore")
