@@ -8,10 +8,10 @@ __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLU
            'by_layer', 'by_direction', 'by_radius', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/13_plots.ipynb #58b86ae6
-import io, json
+import io, json, math
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from .files import write_bytes
 
 # %% ../nbs/13_plots.ipynb #f12ce303
@@ -83,9 +83,10 @@ def _ticks(ax):
     if ax.get_yscale() == "linear":
         top = max(a.dataLim.y1 for a in ax.get_shared_y_axes().get_siblings(ax))
         ax.set_ylim(min(low, -0.04 * high), max(high, 1.02 * top)); return
-    within = lambda locator: sum(low <= v <= high for v in locator.tick_values(low, high))
-    rounder = (LogLocator(subs=s, numticks=9) for s in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)))
-    ax.yaxis.set_major_locator(next((l for l in rounder if within(l) >= 3), MaxNLocator(4)))
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    sets = ([v for d in decades for s in subs if low <= (v := s * 10.0**d) <= high] for subs in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)))
+    rounder = map(FixedLocator, (s for s in sets if len(s) >= 3))
+    ax.yaxis.set_major_locator(LogLocator(numticks=9) if high > 1000 * low else next(rounder, MaxNLocator(4)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
 
 def columns_of(t, *by) -> list:

@@ -28,20 +28,20 @@ def bn_momentum(model, rule):
 
 # %% ../nbs/07_train.ipynb #07b00002
 @contextmanager
-def bn_counts(model, looks: int):
-    "For one training step: the counters of batch norms in train mode move once, by `looks`, at its end. After an error they are as before."
+def bn_counts(model, batches: int):
+    "For one training step: the counters of batch norms in train mode move once, by `batches`, at its end. After an error they are as before."
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
     counters = [m.num_batches_tracked for m in norms]
     for m in norms: m.num_batches_tracked = None
     try: yield
     finally:
         for m, n in zip(norms, counters): m.num_batches_tracked = n
-    if norms: torch._foreach_add_(counters, looks)
+    if norms: torch._foreach_add_(counters, batches)
 
 # %% ../nbs/07_train.ipynb #e88fde9f
 class Standard:
     "ST: cross-entropy on clean images."
-    training, looks, views = True, 1, ("clean", "perturbed", "gaussian", "targeted")
+    training, bn_batches, views = True, 1, ("clean", "perturbed", "gaussian", "targeted")
     def __init__(self, c: Config): self.c, self.dtype = c, torch.bfloat16 if c.precision == "bf16" else None
     def perturb(self, model, x, y, gen):
         "Images (N, channels, height, width) to train on, or None; random numbers from `gen`."
@@ -57,7 +57,7 @@ class Adversarial(Standard):
     "AT: cross-entropy on PGD images crafted in train mode."
     views = ("clean", "perturbed", "gaussian")
     @property
-    def looks(self): return self.c.steps + 3    # the attack's steps and its last look, the perturbed batch, the clean batch
+    def bn_batches(self): return self.c.steps + 3    # the attack's steps and its last look, the perturbed batch, the clean batch
     def perturb(self, model, x, y, gen):
         return pgd(model, x, y, self.c.eps, self.c.step_size, self.c.steps, self.c.norm, bn="train", gradient="summed",
                    generator=gen, dtype=self.dtype, check=False)
@@ -71,7 +71,7 @@ class Adversarial(Standard):
 class Trades(Standard):
     "TRADES as its authors publish it."
     views = ("clean", "perturbed", "gaussian")
-    looks = 3                                   # clean, perturbed, clean
+    bn_batches = 3                                   # clean, perturbed, clean
     def perturb(self, model, x, y, gen):
         l2 = self.c.norm == "l2"
         return pgd(model, x, None, self.c.eps, 2 * self.c.eps / max(1, self.c.steps) if l2 else self.c.step_size, self.c.steps, self.c.norm,
@@ -113,7 +113,7 @@ def start(c: Config, data: Data, device="cpu"):
 
 def train_step(reg: Standard, model, opt, x, y, gen):
     "One update on pixels `x`, labels `y`; returns the perturbed batch (or None) and the loss."
-    with bn_counts(model, reg.looks):
+    with bn_counts(model, reg.bn_batches):
         x_adv = reg.perturb(model, x, y, gen)
         loss = reg.loss(model, x, x_adv, y)
     opt.zero_grad(set_to_none=True)
