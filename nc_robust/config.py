@@ -31,7 +31,7 @@ def choice(
     value,            # the value given
     allowed,          # the values allowed
 ):
-    "`value` if it is one of `allowed`; a `ValueError` that lists them, the nearest first, otherwise."
+    "`value` if it is one of `allowed`; otherwise a `ValueError` that lists them and names the nearest."
     allowed = tuple(allowed)
     if value in allowed: return value
     near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(str(value), map(str, allowed), 1))

@@ -201,6 +201,7 @@ def summary(spread: Spread, weight=None) -> dict:
 def _two_passes(batches, num_classes, weight, bias, reference):
     m, dtype = Means(num_classes), None
     for h, y in batches(): dtype = h.dtype; m.add(h, y)
+    if dtype is None: raise ValueError("there is no batch: nothing to measure")
     simplex = Simplex(m.means, m.counts, dtype)
     if torch.finfo(dtype).bits < 32 and simplex.rank < len(simplex.s):
         warnings.warn(f"NC1 leaves out {len(simplex.s) - simplex.rank} of {len(simplex.s)} directions, which features in {dtype} "
@@ -245,6 +246,7 @@ def _check_shapes(h, shapes, **given):
 def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, reference=None) -> dict:
     """`neural_collapse` of the pairs `h` (N, p), `y` (N,) that `batches()` yields. It is called twice and must yield the same
     points, in any order. Raises `ValueError` on bad input."""
+    if not callable(batches): raise ValueError("batches must be callable, since it is read twice: `lambda: loader`, not `loader`")
     def checked():
         for h, y in batches():
             h, y = _checked(h, y, num_classes)

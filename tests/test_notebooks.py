@@ -31,10 +31,11 @@ def test_views_and_regimes_are_told_apart():
     assert ax.lines[0].get_color() == "0.35"
 
 def test_figure_2_runs(tmp_path):
-    "papermill with `-p regime at` trains that regime only and saves picture and data of it."
-    r = papermill("fig2", tmp_path / "nb.ipynb", "-p", "regime", "at", "-p", "archs", "vgg11")
+    "papermill with `-p regime at` trains that regime only and saves picture and data of it; words are taken as a command line means them."
+    r = papermill("fig2", tmp_path / "nb.ipynb", "-p", "regime", "at", "-p", "archs", "vgg11", "-p", "more", "true", "-p", "eps", "1/5")
     assert r.returncode == 0, r.stderr[-2000:]
-    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"fig2_at_digits.csv", "fig2_at_digits.pdf", "fig2_at_digits.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"fig2_at_digits.csv", "fig2_at_digits.pdf", "fig2_at_digits.png",
+                                                                "fig2_at_test_digits.png"}
     t = pd.read_csv(tmp_path / "out/fig2_at_digits.csv", comment="#")
     assert (set(t.regime) == {"at"} and set(t.arch) == {"vgg11"} and {"nc1", "nc3", "nc4"} <= set(t.metric)
             and set(t.view) >= {"clean", "perturbed", "gaussian"})
