@@ -29,7 +29,7 @@ def bn_momentum(model, rule):
 # %% ../nbs/07_train.ipynb #07b00002
 @contextmanager
 def bn_counts(model, batches: int):
-    "For one training step: the counters of batch norms in train mode move once, by `batches`, at its end. After an error they are as before."
+    "For one training step: the counters of batch norms in train mode move once, by `batches`, at its end; after an error not at all."
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
     counters = [m.num_batches_tracked for m in norms]
     for m in norms: m.num_batches_tracked = None
