@@ -202,12 +202,11 @@ def parameters(
     namespace: dict,   # the notebook's `globals()`
     **allowed,         # name = tuple of allowed values, or None for any
 ) -> dict:
-    "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Flags and `eps` may be text."
+    "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Text is taken as `from_text` does."
     injected = [c for c in namespace.get("In", []) if c.startswith("# Parameters\n")]
     for name in sorted(set().union(*map(_assigned, injected)) - set(allowed)):
         raise ValueError(f"unknown parameter {name!r}; this notebook takes: {', '.join(allowed)}")
-    given = {name: namespace.get(name) for name in allowed}
-    given |= {k: from_text(v) for k, v in given.items() if isinstance(v, str) and (k == "eps" or True in (allowed[k] or ()))}
+    given = {name: from_text(v) if isinstance(v := namespace.get(name), str) else v for name in allowed}
     for name, values in allowed.items():
         if values is not None: choice(name, given[name], values)
     return given

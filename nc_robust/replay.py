@@ -110,8 +110,9 @@ class asks_nothing(TorchDispatchMode):
     waits = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2",
              "unique_consecutive", "bincount", "repeat_interleave")
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.name().split("::")[1].split(".")[0]
+        name, kwargs = func.name().split("::")[1].split(".")[0], kwargs or {}
         mask = (name.startswith("index") and isinstance(args[1], (list, tuple))
                 and any(i is not None and i.dtype == torch.bool for i in args[1]))
-        if name in self.waits or mask: raise RuntimeError(f"{name} waits for a value on the host")
-        return func(*args, **(kwargs or {}))
+        fetch = name == "_to_copy" and args[0].device.type != "cpu" and str(kwargs.get("device")) == "cpu"
+        if name in self.waits or mask or fetch: raise RuntimeError(f"{name} waits for a value on the host")
+        return func(*args, **kwargs)
