@@ -21,6 +21,7 @@ VIEW_STYLES = {  # view: (label, colour, line, marker)
     "gaussian":  ("Gaussian",  "#009E73", ":",  "^"),
     "targeted":  ("targeted",  "#CC79A7", "-.", "D"),
     "predicted": ("predicted", "#8A6D00", "-.", "v"),
+    "adaptive":  ("attack on the layer's own centres", "#009E73", "-.", "^"),
     "weights":   ("classifier rows", "#000000", "-.", "v"),
 }
 ARCH_TITLES = {"preact_resnet18": "PreActResNet18", "vgg11": "VGG11"}

@@ -10,7 +10,7 @@ import gzip, json, zlib
 import pandas as pd, torch
 from .files import runs_root, write_bytes
 from .machine import joined, provenance, threads
-from .measure import measure_layers, measure_predicted, measure_radii
+from .measure import measure_adaptive, measure_layers, measure_predicted, measure_radii
 from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data
 from .train import start
 
@@ -24,10 +24,11 @@ def network(run: Run):
     return model.eval()
 
 # %% ../nbs/11_results.ipynb #a0100007
-EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layers(m, d, c, pool=4), predicted=measure_predicted)
+EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layers(m, d, c, pool=4), predicted=measure_predicted,
+              adaptive=measure_adaptive)
 
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
-    "A table about the finished network: `layers`, `layers_pooled`, `predicted`, or `radii` with the given radii."
+    "A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii."
     key = table_name(name, radii)
     if run.source == "published": return published(run, key)
     history(run, **options)
