@@ -58,7 +58,7 @@ def tables(device, **given):
     run = runs.Run(configure(scale="smoke", steps=2, per_class=6, batch_size=32, **given), device=device)
     try: runs.history(run, max_minutes=0, progress=False)
     except runs.Stopped: assert run.epochs_done == 1
-    found = [runs.history(run, progress=False), *(results.extra(run, e) for e in ("layers", "predicted"))]
+    found = [runs.history(run, progress=False), *(results.extra(run, e) for e in ("layers", "predicted", "adaptive"))]
     assert run.data.train.x.device.type == device.split(":")[0]
     return found
 

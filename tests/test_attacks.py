@@ -249,6 +249,23 @@ def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
     assert loss[40] == pytest.approx(loss[96], rel=0.05)                         # as far as two draws differ
     assert at_once(torch.zeros(1, 3, 32, 32)) < at_once(x) == at_once(torch.zeros(1, 3, 32, 32, device="meta"))
 
+@pytest.mark.parametrize("arch", ["preact_resnet18", "vgg11"])
+def test_nearest_centres_as_a_network(trained, arch):
+    "Its decisions are the metric's, the folded copy's too; an attack on it finds what one on the network misses, and leaves the network alone."
+    m, data = trained[0][arch], trained[1]
+    x, y = pixels(data.test.x[::8]), data.test.y[::8]
+    found, centres = measure.layer_metrics(m, measure.View(x, y), 10)
+    before, c = snapshot(m), configure("st", arch, "smoke", steps=5, eps=0.1)
+    fooled = measure.attack(m, x, y, c)[0]
+    for layer, s in centres.items():
+        net = measure.NearestCentre(m, layer, s)
+        assert measure.accuracy(net, x, y) == measure.accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
+        own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
+        assert own <= measure.accuracy(net, fooled, y) + 0.01 and own < measure.accuracy(net, x, y), layer
+    assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items()) and all(p.requires_grad and p.grad is None for p in m.parameters())
+    with pytest.raises(ValueError, match="9 of 10"):
+        measure.NearestCentre(m, "features", measure.layer_metrics(m, measure.View(x[y > 0], y[y > 0]), 10)[1]["features"])
+
 @both_norms
 def test_gaussian_noise(norm):
     "In the box, the size asked for (eps per pixel under linf, at most eps in length under l2), x itself at eps = 0."
