@@ -251,7 +251,7 @@ def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
 
 @pytest.mark.parametrize("arch", ["preact_resnet18", "vgg11"])
 def test_nearest_centres_as_a_network(trained, arch):
-    "Its decisions are the metric's, the folded copy's too; an attack on it finds what one on the network misses, and leaves the network alone."
+    "Its decisions are the metric's, the folded copy's too; an attack on it finds what one on the network misses."
     m, data = trained[0][arch], trained[1]
     x, y = pixels(data.test.x[::8]), data.test.y[::8]
     found, centres = measure.layer_metrics(m, measure.View(x, y), 10)
@@ -262,7 +262,8 @@ def test_nearest_centres_as_a_network(trained, arch):
         assert measure.accuracy(net, x, y) == measure.accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
         own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
         assert own <= measure.accuracy(net, fooled, y) + 0.01 and own < measure.accuracy(net, x, y), layer
-    assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items()) and all(p.requires_grad and p.grad is None for p in m.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in m.parameters())
     with pytest.raises(ValueError, match="9 of 10"):
         measure.NearestCentre(m, "features", measure.layer_metrics(m, measure.View(x[y > 0], y[y > 0]), 10)[1]["features"])
 

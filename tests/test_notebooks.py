@@ -13,7 +13,7 @@ def papermill(name, out, *arguments):
 
 @pytest.mark.parametrize("path", FIGURES, ids=lambda p: p.stem)
 def test_shape_of_a_figure_notebook(path):
-    "Exactly one cell is tagged `parameters`, every line of it sets a default, and there are at most ten code cells (beyond the paper twelve)."
+    "Exactly one cell is tagged `parameters`, every line of it sets a default; ten code cells at most, beyond the paper twelve."
     code = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
     tagged = [c for c in code if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1 and len(code) <= (12 if path in BEYOND else 10)
