@@ -11,7 +11,7 @@ import math, warnings
 from functools import partial
 import torch, torch.nn.functional as F
 from .config import choice, norm_name, number, radius, same_device
-from .models import frozen, mode
+from .models import cast_once, frozen, mode
 
 # %% ../nbs/04_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
@@ -213,13 +213,15 @@ def pgd(
         if check and y is not None: check_labels(model, x, y)
         reference = _logits(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
         uphill = partial(_uphill, y=y, reference=reference, gradient=gradient, targeted=targeted)
-        def attack():
-            x_adv = _begin(x, eps, norm, start, generator)
-            for i in range(steps):
-                g = input_gradient(model, x_adv, uphill, None if objective == "kl" and i == 0 else dtype)
-                if check or info: watch(g)
-                x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
-            return project(x_adv, x, eps, norm)
+        def climb(x_adv, steps, dtype):
+            with cast_once(model, dtype):
+                for _ in range(steps):
+                    g = input_gradient(model, x_adv, uphill, dtype)
+                    if check or info: watch(g)
+                    x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
+            return x_adv
+        exact = min(steps, 1) if objective == "kl" else 0         # steps in float32
+        attack = lambda: project(climb(climb(_begin(x, eps, norm, start, generator), exact, None), steps - exact, dtype), x, eps, norm)
         value = lambda x_adv: objective_value(model(x_adv), y, reference, targeted)
         worst = attack() if restarts == 1 else _worst((attack() for _ in range(restarts)), value)
     if check: _report(watch)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Network', 'PreActBlock', 'PreActResNet', 'VGG', 'preact_resnet18', 'vgg11', 'build', 'representations', 'mode',
-           'frozen', 'strict_fp32', 'folded']
+           'frozen', 'strict_fp32', 'cast_once', 'folded']
 
 # %% ../nbs/03_models.ipynb #8262b991
 import copy
@@ -154,6 +154,18 @@ def strict_fp32():
     try: yield
     finally:
         for k, precision in zip(kinds, before): k.fp32_precision = precision
+
+# %% ../nbs/03_models.ipynb #03ca0002
+@contextmanager
+def cast_once(model, dtype):
+    "Run with float32 weights of convolutions in `dtype` (None: as they are), as autocast rounds them at each call. They come back untouched."
+    convs = [m for m in model.modules() if type(m) is nn.Conv2d] if dtype and isinstance(model, nn.Module) else []
+    weights = [m.weight for m in convs if m.weight.dtype == torch.float]         # float64 is left alone, as autocast does
+    before = [w.data for w in weights]
+    for w in weights: w.data = w.data.to(dtype)
+    try: yield model
+    finally:
+        for w, b in zip(weights, before): w.data = b
 
 # %% ../nbs/03_models.ipynb #13774d6f
 def folded(model: Network) -> Network:

