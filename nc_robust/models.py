@@ -158,7 +158,7 @@ def strict_fp32():
 # %% ../nbs/03_models.ipynb #03ca0002
 @contextmanager
 def cast_once(model, dtype):
-    "Run with float32 weights of convolutions in `dtype` (None: as they are), as autocast rounds them at each call. They come back untouched."
+    "Run with float32 weights of convolutions in `dtype` (None: as they are), as autocast rounds them. They come back untouched."
     convs = [m for m in model.modules() if type(m) is nn.Conv2d] if dtype and isinstance(model, nn.Module) else []
     weights = [m.weight for m in convs if m.weight.dtype == torch.float]         # float64 is left alone, as autocast does
     before = [w.data for w in weights]
