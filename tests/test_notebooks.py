@@ -82,21 +82,6 @@ def test_killed_make_figures_goes_on(tmp_path):
     said = lambda *more: subprocess.check_output([*command, *more], env=env, stderr=subprocess.STDOUT, text=True, timeout=240)
     assert "Nothing to be done" in said() and "params have changed" in said("seeds=2", "--dry-run")      # other seeds are drawn anew
 
-def test_speed_in_the_readme_is_the_benchmark():
-    "Every number of README's speed table is the ratio in `figures/bench_cpu.csv`, to one digit after the point."
-    root = NBS.parent
-    t = pd.read_csv(root / "figures/bench_cpu.csv", comment="#")
-    t = t[t["size"] == 32]
-    def ratio(table, regime, arch, precision):
-        mine = t[(t.table == table) & (t.arch == arch) & (t.version == f"fast {precision}") & ((t.regime == regime) | (table == "attack"))]
-        return f"{mine.ratio.item():.1f}"
-    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \| (\S+) / (\S+) \| (\S+) / (\S+) \|$",
-                      (root / "README.md").read_text(), re.M)
-    assert len(rows) == 4
-    for name, *shown in rows:
-        where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
-        assert shown == [ratio(*where, arch, p) for arch in ("preact_resnet18", "vgg11") for p in ("fp32", "bf16")], name
-
 def test_code_fits_the_page():
     "No line of code in a notebook or a test is wider than 140 characters: a page of JupyterLab."
     code = [(p.stem, c.source) for p in NBS.glob("*.ipynb") for c in nbformat.read(p, 4).cells if c.cell_type == "code"]

@@ -1,0 +1,124 @@
+"What README.md says in numbers is what the published tables hold."
+import re, shutil
+from pathlib import Path
+import pandas as pd
+import pytest
+from nc_robust.claims import Evidence
+from nc_robust.config import ARCHS
+from nc_robust.verdicts import TEXT, markdown, merge
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES, README = ROOT / "figures", (ROOT / "README.md").read_text(encoding="utf-8")
+FULL = ["fig2_st", "fig2_at", "fig4_trades", "fig4_trades_frozen_bn"]
+
+def test_claims_table_is_made_from_the_figures(tmp_path):
+    "`claims.csv` and README's table are what `make claims` makes of the published verdicts."
+    for f in FIGURES.glob("fig*_claims.csv"): shutil.copy(f, tmp_path)
+    table = markdown(merge(tmp_path))
+    assert (tmp_path / "claims.csv").read_bytes() == (FIGURES / "claims.csv").read_bytes()
+    assert f"<!-- claims -->\n{table}\n<!-- /claims -->" in README
+
+def test_speed_in_the_readme_is_the_benchmark():
+    "Every number of README's speed table is the ratio in `figures/bench_cpu.csv`, to one digit after the point."
+    t = pd.read_csv(FIGURES / "bench_cpu.csv", comment="#")
+    t = t[t["size"] == 32]
+    def ratio(table, regime, arch, precision):
+        mine = t[(t.table == table) & (t.arch == arch) & (t.version == f"fast {precision}") & ((t.regime == regime) | (table == "attack"))]
+        return f"{mine.ratio.item():.1f}"
+    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \| (\S+) / (\S+) \| (\S+) / (\S+) \|$",
+                      README, re.M)
+    assert len(rows) == 4
+    for name, *shown in rows:
+        where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
+        assert shown == [ratio(*where, arch, p) for arch in ("preact_resnet18", "vgg11") for p in ("fp32", "bf16")], name
+
+def claims(number=None, dataset="folder:cifar10", per_class="500", norm="linf", **where):
+    "The rows of `claims.csv`."
+    t = pd.read_csv(FIGURES / "claims.csv", dtype=TEXT)
+    for k, v in dict(where, claim=number, dataset=dataset, per_class=per_class, norm=norm).items():
+        if v is not None: t = t[t[k] == v]
+    return t
+
+def value(number, **where):
+    "The numbers in brackets of a claim, PreActResNet18 first."
+    return claims(number, **where).set_index("arch").value[list(ARCHS)].tolist()
+
+def said(number, pattern, **where):
+    "What `pattern` finds in the tests of a claim, in the order of the rows."
+    return [float(re.search(pattern, t)[1]) for t in claims(number, **where).test]
+
+def each(look, *names, data="cifar10_500"):
+    "`look` at the tables of figures, as `Evidence`, PreActResNet18 first."
+    t = pd.concat([pd.read_csv(FIGURES / f"{n}_{data}.csv", comment="#") for n in names])
+    return [look(Evidence(t[t.arch == a], 100 if "100_" in data else 10)) for a in ARCHS]
+
+def percent(regime, view, split="train", metric="accuracy"):
+    return each(lambda e: 100 * e.last(regime, view, metric, split), f"fig2_{regime}")
+
+def times(number, regime, name="at", metric="nc1", view="clean"):
+    return each(lambda e: e.last(regime, view, metric) / e.last(name, view, metric), *FULL)
+
+def early(view, split):
+    "Of ST's early layers the one whose nearest centres keep most under the attack: how often they are right on `view`, in percent."
+    def look(e):
+        kept = e.layers("st", "perturbed", "ncc_accuracy", split)
+        return 100 * e.layers("st", view, "ncc_accuracy", split)[kept[:len(kept) // 2].argmax()]
+    return each(look, "fig12")
+
+def adaptive(regime, view, metric="ncc_accuracy"):
+    "Test images, in percent, on which the layer is right that is best under the attack on the network."
+    best = lambda e: e.layers(regime, "perturbed", "ncc_accuracy", "test").argmax()
+    return each(lambda e: 100 * e.layers(regime, view, metric, "test")[best(e)], "adaptive")
+
+def fresh():
+    "NC1 of AT under a fresh attack over that on the images of the last epoch."
+    now, then = each(lambda e: e.layers("at", "perturbed", "nc1")[-1], "fig11"), each(lambda e: e.last("at", "perturbed", "nc1"), "fig2_at")
+    return [a / b for a, b in zip(now, then)]
+
+def fit(regime): return each(lambda e: 100 * e.fit(regime).max(), *FULL)
+def ends(found): return [min(found), max(found)]
+
+def reached(**where):
+    "The share of images, in percent, for which the targeted attack reached its target."
+    return said(4, r"(\d+)% of the images", **where)
+
+def reached_elsewhere():
+    "Least and most on the smaller sets but CIFAR-100 with PreActResNet18, then that."
+    small = [x for d, n in (("digits", "10"), ("digits100", "2"), ("folder:cifar10", "30")) for x in reached(dataset=d, per_class=n)]
+    better, vgg = reached(dataset="folder:cifar100", per_class="30")
+    return [*ends([*small, vgg]), better]
+
+NUMBERS = {
+    r"largest set here \((\d+) of (\d+) verdicts are yes": lambda: [(claims().verdict == "holds").sum(), len(claims())],
+    r"right on ([\d.]+) and ([\d.]+) % of the attacked ones": lambda: percent("st", "perturbed"),
+    r"where NC1 is (\d+) and (\d+) times the clean one": lambda: value(18),
+    r"reaches its target for (\d+) and (\d+) % of the images": reached,
+    r"class means to ([\d.]+) and ([\d.]+) of the angle between two vertices": lambda: value(4),
+    r"reaches less, (\d+) to (\d+) % .* with (\d+) %\)": reached_elsewhere,
+    r"right on (\d+) to (\d+) % of the attacked images, of (\d+) to (\d+) % of the clean":
+        lambda: [x for v in ("perturbed", "clean") for x in ends(early(v, "train") + early(v, "test"))],
+    r"\(10: ([\d.]+) and ([\d.]+) rad, at most ([\d.]+) on the way": lambda: value(10) + [max(said(10, r"at most ([\d.]+)"))],
+    r"attacked \*test\* images it is right on (\d+) and (\d+) %": lambda: percent("at", "perturbed", "test"),
+    r"its nearest-centre classifier on (\d+) and (\d+) %": lambda: percent("at", "perturbed", "test", "ncc_accuracy"),
+    r"release, has ([\d.]+) and ([\d.]+) times the NC1 of AT": lambda: value(13, regime="trades_frozen_bn"),
+    r"its cosines are ([\d.]+) and ([\d.]+) times as far off \(14\)": lambda: value(14, regime="trades_frozen_bn"),
+    r"publish it, has ([\d.]+) and ([\d.]+) times the NC1": lambda: value(13, regime="trades"),
+    r"13 fails; its cosines are ([\d.]+) and ([\d.]+) times": lambda: value(14, regime="trades"),
+    r"of the (\d+) and (\d+) % that the best early": lambda: adaptive("st", "perturbed"),
+    r"(\d+) and (\d+) % are left under one on themselves": lambda: adaptive("st", "adaptive"),
+    r"Those of AT keep (\d+) and (\d+) %": lambda: adaptive("at", "adaptive"),
+    r"more than the network itself \((\d+) and (\d+) %": lambda: adaptive("at", "perturbed", "accuracy"),
+    r"than on clean images \(([\d.]+) against ([\d.]+)\)": 
+        lambda: each(lambda e: [e.last("st", v, "nc1") for v in ("targeted", "clean")], "fig2_st", "fig3")[0],
+    r"training images is ([\d.]+) and ([\d.]+) % under AT": lambda: fit("at"),
+    r"with NC4 at ([\d.]+)\)": lambda: value(11)[:1],
+    r"([\d.]+) and ([\d.]+) % under the original TRADES": lambda: fit("trades"),
+    r"([\d.]+) and ([\d.]+) % with frozen batch norm\. The": lambda: fit("trades_frozen_bn"),
+    r"NC1 of AT ([\d.]+) and ([\d.]+) times as high on five hundred": fresh,
+}
+
+@pytest.mark.parametrize("words", NUMBERS)
+def test_numbers_are_those_of_the_tables(words):
+    "What stands under \"What holds up\" is what the tables give, rounded to the digits shown."
+    shown = re.search(words, README).groups()
+    assert list(shown) == [f"{v:.{len(s.partition('.')[2])}f}" for s, v in zip(shown, NUMBERS[words](), strict=True)]
