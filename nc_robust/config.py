@@ -133,7 +133,7 @@ def generator(device, seed: int, *purpose) -> torch.Generator:
 
 # %% ../nbs/00_config.ipynb #c2c9abae
 _SMALL = dict(lr=dict(st=0.2, at=0.2, trades=0.05, trades_frozen_bn=0.05), milestones=(0.7, 0.9), batch_size=50,
-              # bf16 gains little at 8x8 (1.0 to 1.1 times a training step): figures/bench_cpu.csv
+              # bf16 gains nothing at 8x8 (a training step is 0.9 to 1.1 times as fast): figures/bench_*.csv
               width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")
 # precision None: what the machine multiplies natively
 _PILOT = _SMALL | dict(lr=dict(st=0.1, at=0.1, trades=0.05, trades_frozen_bn=0.05), epochs=100, per_class=30, precision=None)
