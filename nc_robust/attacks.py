@@ -98,6 +98,9 @@ def _check_batch(x):
     if not torch.is_tensor(x) or not x.is_floating_point():
         raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; "
                          "for uint8 use data.pixels")
+    if torch.finfo(x.dtype).bits < 32:
+        raise ValueError(f"{x.dtype} is too coarse for pixels: steps would leave the eps-ball; give x.float(), and `lambda x: model(x.to"
+                         f"({x.dtype}))` if the model needs it")
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
 
 def _check_targets(x, y):
@@ -197,7 +200,7 @@ def pgd(
     bn: str = "eval",            # mode of the model during the attack: "eval" or "train"
     gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
     box_first: bool = False,     # order of the two projections under l2
-    generator=None,              # of random numbers, on the device of `x`
+    generator=None,              # of random numbers, on the device of `x`; they fill its memory in order
     dtype=None,                  # autocast type of the passes; the first KL step stays in float32 (on a GPU with TF32 convolutions)
     check: bool = True,          # validate the input, warn of vanishing gradients, refuse NaN
     info: bool = False,          # also return {"zero_gradient": share}

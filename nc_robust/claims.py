@@ -242,7 +242,9 @@ def _(e, r):
 # %% ../nbs/15_claims.ipynb #0d9bfa04
 def judge(c: Claim, e: Evidence, regime: str) -> dict:
     "One row: value, verdict (`holds`, `does not hold`, `not reached`, `not measured`) and the test that decided."
-    try: value, holds, test = c.rule(e, regime)
+    try:
+        with np.errstate(divide="raise", invalid="raise"): value, holds, test = c.rule(e, regime)
+    except ArithmeticError: return dict(value=math.nan, verdict="not measured", test="a ratio to 0, or the logarithm of 0")
     except Missing as m: return dict(value=math.nan, verdict="not measured", test=f"no record of {m}")
     except NotReached as m: return dict(value=math.nan, verdict="not reached", test=str(m))
     if not math.isfinite(value): return dict(value=value, verdict="not measured", test=test)

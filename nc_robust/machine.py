@@ -14,13 +14,13 @@ from .files import repository
 
 # %% ../nbs/09_machine.ipynb #09a00006
 def usable_device(given=None) -> str:
-    "`given` if tensors can be made on it, a `ValueError` otherwise; for None `cuda` where there is one, else `cpu`."
+    "The name of `given` if tensors can be made on it, a `ValueError` otherwise; for None `cuda` where there is one, else `cpu`."
     if given is None: return "cuda" if torch.cuda.is_available() else "cpu"
     try: torch.empty(0, device=given)
     except (RuntimeError, AssertionError, TypeError) as e:
         raise ValueError(f"device {given!r} is not available here ({str(e).splitlines()[0][:120]}); "
                          "without it, a GPU is used where there is one") from e
-    return given
+    return "cpu" if torch.device(given).type == "cpu" else str(torch.device(given))
 
 # %% ../nbs/09_machine.ipynb #09a00009
 def small(data) -> bool:

@@ -206,10 +206,14 @@ def _two_passes(batches, num_classes, weight, bias, reference):
     if torch.finfo(dtype).bits < 32 and simplex.rank < len(simplex.s):
         warnings.warn(f"NC1 leaves out {len(simplex.s) - simplex.rank} of {len(simplex.s)} directions, which features in {dtype} "
                       "do not resolve; compute them in float32", stacklevel=3)
-    spread = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype))
+    spread, seen = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
     for h, y in batches():
+        seen.add(h[:, :0], y)
         z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
         spread.add(h, y, None if z is None else z.argmax(1))
+    if not (spread.n and torch.equal(seen.counts, m.counts)):
+        raise ValueError(f"the second pass gave {spread.n} points, the first {int(m.counts.sum())}, or other labels; batches() must "
+                         "start anew and give the same points each time")
     return summary(spread, weight)
 
 # %% ../nbs/05_metrics.ipynb #11b56394

@@ -146,26 +146,28 @@ def frozen(model):
 # %% ../nbs/03_models.ipynb #3c90e702
 @contextmanager
 def strict_fp32():
-    "Run convolutions and matrix products in full float32 (no TF32, no bfloat16), on any device; the settings come back afterwards."
+    """Run convolutions and matrix products in full float32 (no TF32, no bfloat16), on any device; what held before comes back.
+    (cuDNN's convolutions have TF32 from the start; afterwards `torch.backends.cudnn.conv` holds it, whatever is set for all.)"""
     b = torch.backends
     kinds = b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul
     before = [k.fp32_precision for k in kinds]
     for k in kinds: k.fp32_precision = "ieee"
     try: yield
     finally:
-        for k, precision in zip(kinds, before): k.fp32_precision = precision
+        for k, now in zip(kinds, before): k.fp32_precision = "none" if now == b.fp32_precision else now     # "none": as set for all
 
 # %% ../nbs/03_models.ipynb #03ca0002
 @contextmanager
 def cast_once(model, dtype):
-    "Run with float32 weights of convolutions in `dtype` (None: as they are), as autocast rounds them. They come back untouched."
-    convs = [m for m in model.modules() if type(m) is nn.Conv2d] if dtype and isinstance(model, nn.Module) else []
-    weights = [m.weight for m in convs if m.weight.dtype == torch.float]         # float64 is left alone, as autocast does
-    before = [w.data for w in weights]
-    for w in weights: w.data = w.data.to(dtype)
+    """Run with copies in `dtype` (None: as they are) of the float32 weights of every `Network`'s convolutions, rounded as autocast
+    does; their own come back. Somebody else's module is left alone: it may leave autocast for float32 on the way."""
+    nets = [m for m in model.modules() if isinstance(m, Network)] if dtype and isinstance(model, nn.Module) else []
+    convs = [m for n in nets for m in n.modules() if type(m) is nn.Conv2d and m.weight.dtype == torch.float]
+    before = [m._parameters["weight"] for m in convs]
+    for m, w in zip(convs, before): m._parameters["weight"] = nn.Parameter(w.detach().to(dtype), requires_grad=False)
     try: yield model
     finally:
-        for w, b in zip(weights, before): w.data = b
+        for m, w in zip(convs, before): m._parameters["weight"] = w
 
 # %% ../nbs/03_models.ipynb #13774d6f
 def folded(model: Network) -> Network:

@@ -37,7 +37,7 @@ def seconds_per_epoch(run: Run) -> float:
         for i in range(3):
             if i == 1: began = time.time()
             step(x, y, gen)
-            if run.device != "cpu": torch.cuda.synchronize()
+            if run.device.startswith("cuda"): torch.cuda.synchronize(run.device)
     seconds = (time.time() - began) / 2
     looks = (60 / 3 if c.regime == "st" else 30 / 24) / c.measure_every      # evaluation attacks, in training epochs
     return len(parts) * seconds * (1 + looks)
@@ -97,7 +97,7 @@ def _parsed(words):
 # %% ../nbs/12_plans.ipynb #30dce227
 def arguments(run: Run) -> list:
     "The arguments with which `main` trains `run`: all of its configuration."
-    given = asdict(run.c) | dict(scale="paper", quiet=True, data_root=run.data_root and str(run.data_root))
+    given = asdict(run.c) | dict(scale="paper", quiet=True, device=run.device, data_root=run.data_root and str(run.data_root))
     return [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None]
 
 # %% ../nbs/12_plans.ipynb #5d1f0a1a
@@ -108,7 +108,8 @@ def _train_apart(run: Run, bar, running: list):
         running.append(p)
         line = f"{run.name} ended without output"
         for line in p.stdout: bar.update(line.startswith("epoch"))
-    if p.returncode: raise RuntimeError(line.strip())
+    if p.returncode: raise RuntimeError(line.strip() if p.returncode > 0 else
+                                        f"{run.name} was killed (signal {-p.returncode}); its last word: {line.strip()}")
 
 # %% ../nbs/12_plans.ipynb #73912097
 def train_side_by_side(runs: list):

@@ -15,9 +15,9 @@ from .runs import Run, final_state, finished, history, locked, published, read_o
 from .train import start
 
 # %% ../nbs/11_results.ipynb #792673ec
-def network(run: Run):
-    "The finished network of `run` with its final weights, in eval mode; trains if need be."
-    s = final_state(run)
+def network(run: Run, **options):
+    "The finished network of `run` with its final weights, in eval mode; trains if need be (`options` as of `history`)."
+    s = final_state(run, **options)
     same_data(run, s["data"])
     model = start(run.c, run.data, run.device)[0]
     model.load_state_dict(s["model"])
@@ -33,7 +33,7 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     if run.source == "published": return published(run, key)
     history(run, **options)
     def make():
-        model, s = network(run), final_state(run)
+        model, s = network(run, **options), final_state(run)
         with threads(run.data):
             found = EXTRAS[name](model, run.data, run.c) if radii is None else measure_radii(model, run.data, run.c, radii)
         return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))

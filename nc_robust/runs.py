@@ -165,9 +165,8 @@ def _show(run, s, bar, on_epoch):
 # %% ../nbs/10_runs.ipynb #34279dd9
 def save(run: Run, s: dict):
     "Write the table, then the state (after the last epoch without the optimiser's). A table that is whole already stays as it is."
-    last = s["epoch"] == run.c.epochs
-    if last or not complete(run): write_table(run, s)
-    save_state(run.state_file, {k: v for k, v in s.items() if not (last and k == "optimiser")})
+    if not complete(run): write_table(run, s)
+    save_state(run.state_file, {k: v for k, v in s.items() if k != "optimiser" or s["epoch"] < run.c.epochs})
 
 def write_table(run: Run, s: dict, path: Path = None):
     "Write the records of the state `s` as a sealed CSV, configuration and provenance in its head."
@@ -201,7 +200,9 @@ def locked(run: Run, max_minutes: float = None):
         try: lock.acquire(timeout=-1 if max_minutes is None else 60 * max_minutes)
         except Timeout as e: raise Stopped(f"{run.name} is still being trained by another process (the time given is over)") from e
     except OSError as e: raise not_written(run.folder, e) from e
-    try: yield
+    try:
+        for part in run.folder.glob(".*.part"): part.unlink(missing_ok=True)      # of writers that were killed
+        yield
     finally: lock.release()
 
 # %% ../nbs/10_runs.ipynb #772797fb
@@ -226,12 +227,12 @@ def _check_data(run: Run):
     same_data(run, read_head(run.csv)["data_digest"])
 
 # %% ../nbs/10_runs.ipynb #10a00008
-def final_state(run: Run) -> dict:
-    "The state after the last epoch, with the weights; trains what is missing of it."
-    history(run)
-    with locked(run):
+def final_state(run: Run, **options) -> dict:
+    "The state after the last epoch, with the weights; trains what is missing of it (`options` as of `history`)."
+    history(run, **options)
+    with locked(run, options.get("max_minutes")):
         s = run.state()
-        if s is None or s["epoch"] < run.c.epochs: train_run(run); s = run.state()
+        if s is None or s["epoch"] < run.c.epochs: train_run(run, **options); s = run.state()
     return s
 
 # %% ../nbs/10_runs.ipynb #26389108

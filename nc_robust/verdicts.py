@@ -21,7 +21,8 @@ TEXT = dict(per_class=str, seeds=str)
 
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     "The verdicts of all claims about `figure` on its table `t`, one row per architecture and regime."
-    t, out = pd.concat([t, *(plans.collect([r]) for r in figure.baseline if runs.finished(r))]), []
+    lacking = {r.c.arch for r in figure.baseline if not runs.finished(r)}                # with fewer seeds it is no baseline
+    t, out = pd.concat([t, *(plans.collect([r]) for r in figure.baseline if r.c.arch not in lacking)]), []
     for c in (c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures):
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue

@@ -261,7 +261,7 @@ def test_nearest_centres_as_a_network(trained, arch):
         net = measure.NearestCentre(m, layer, s)
         assert measure.accuracy(net, x, y) == measure.accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
         own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
-        assert own <= measure.accuracy(net, fooled, y) + 0.01 and own < measure.accuracy(net, x, y), layer
+        assert own <= measure.accuracy(net, fooled, y) + 0.05 and own < measure.accuracy(net, x, y), layer
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
     assert all(p.requires_grad for p in m.parameters())
     with pytest.raises(ValueError, match="9 of 10"):
@@ -280,6 +280,26 @@ def test_weights_rounded_once_are_rounded_the_same(monkeypatch, trained, objecti
             patch.setattr("nc_robust.attacks.cast_once", lambda *_: nullcontext())
             assert torch.equal(found, call())
         m.load_state_dict(before)
+
+def test_a_bfloat16_attack_leaves_hooks_on_gradients(trained):
+    "After it, what hangs on a weight's gradient (DistributedDataParallel does) is called in the next backward pass."
+    m, (x, y), called = trained[0]["vgg11"], some(trained, 8), []
+    w = next(c.weight for c in m.modules() if isinstance(c, nn.Conv2d))
+    node = w.expand_as(w).grad_fn.next_functions[0][0]
+    hook = node.register_hook(lambda *_: called.append(True))
+    pgd(m, x, y, 0.1, 0.03, 1, dtype=torch.bfloat16)
+    m(x).sum().backward(); m.zero_grad(); hook.remove()
+    assert called
+
+def test_a_bfloat16_attack_on_a_module_that_leaves_autocast():
+    "A module that computes a part of itself in float32 is attacked as it is."
+    class Careful(nn.Module):
+        def __init__(self): super().__init__(); self.conv = nn.Conv2d(1, 4, 4)
+        def forward(self, x):
+            with torch.autocast("cpu", enabled=False): return self.conv(x.float()).flatten(1)
+    x, y = images()
+    found = pgd(Careful(), x, y, 0.1, 0.03, 2, dtype=torch.bfloat16)
+    assert distance(found, x, "linf").max() <= 0.1 + 1e-6
 
 @both_norms
 def test_gaussian_noise(norm):

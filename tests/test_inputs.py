@@ -75,6 +75,7 @@ def test_pgd_arguments(name, value):
 REFUSED = dict(
     bytes=((255 * X).byte(), Y, {}), over_one=(255 * X, Y, {}), negative=(X - 0.5, Y, {}), nan=(X / 0 * 0, Y, {}),
     array=(X.numpy(), Y, {}), empty=(X[:0], Y[:0], {}),
+    half=(X.half(), Y, {}), bfloat16=(X.bfloat16(), Y, {}),
     flat=(X[0, 0, 0], Y, {}), few_labels=(X, Y[:3], {}), float_labels=(X, Y.float(), {}), label_column=(X, Y[:, None], {}),
     huge_l2_step=(X, Y, dict(step_size=1e300, norm="l2")),
     labels_from_one=(X, Y + 1, {}), negative_label=(X, Y - 1, {}), no_labels=(X, None, {}), label_list=(X, Y.tolist(), {}),
@@ -198,3 +199,7 @@ def test_threads_given(monkeypatch, tmp_path):
     with threads(large): assert torch.get_num_threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "0")
     with pytest.raises(ValueError, match="OMP_NUM_THREADS.*'0'"), threads(large): pass
+
+def test_a_device_has_one_name():
+    "However the CPU is named, a run is on `cpu`."
+    for given in ("cpu", "cpu:0", torch.device("cpu")): assert Run(configure("st", "vgg11", "smoke"), device=given).device == "cpu"

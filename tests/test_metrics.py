@@ -2,7 +2,7 @@
 import json, math, subprocess, sys
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.metrics import (Means, Simplex, Spread, angular_distance, class_means, neural_collapse, nc1_spectrum,
+from nc_robust.metrics import (Means, Simplex, Spread, angular_distance, class_means, neural_collapse, neural_collapse_batches, nc1_spectrum,
                                simplex_similarity, summary)
 
 both_dtypes = pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-10), (torch.float32, 2e-5)])
@@ -240,3 +240,9 @@ def test_bad_input_is_named(case):
     "Whatever does not fit is a ValueError, not a number and not an error from within."
     h, y, more = BAD[case]
     with pytest.raises(ValueError): neural_collapse(h, y, **more)
+
+@pytest.mark.parametrize("second", [(H[:4], Y[:4]), (H, Y.flip(0) // 2), None])
+def test_a_second_pass_that_differs_is_refused(second):
+    "Batches that end early, give other labels or cannot be read twice are a ValueError."
+    passes = iter([[(H, Y)], [] if second is None else [second]])
+    with pytest.raises(ValueError, match="the second pass gave"): neural_collapse_batches(lambda: next(passes), 3)

@@ -20,6 +20,8 @@ GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps
 FAST = ("import time, types, nc_robust.plans as p, nc_robust.runs as r; "
         "r.time = types.SimpleNamespace(time=lambda: 1000 * time.time(), sleep=time.sleep); p.main()")
 
+runs_provenance = runs.provenance
+
 def process(code=FAST, **more):
     "A training process in this test's folders."
     arguments = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in (GIVEN | dict(quiet=True) | more).items()]
@@ -216,10 +218,20 @@ def test_kill_between_table_and_state(done):
     "The table is written first, so a finished state never stands beside an older table."
     run, table = done
     state, written = run.state(), []
+    run.csv.unlink()
     with pytest.MonkeyPatch.context() as m:
         m.setattr(files, "write_bytes", lambda path, content: written.append(path.name))
         runs.save(run, state)
     assert written == ["history.csv", "state.pt"]
+
+def test_weights_that_are_lost_are_trained_again(done, monkeypatch):
+    "The table that is there stays, also if another version trains; a limit of time holds; what a killed writer left is removed."
+    run, table = done
+    run.state_file.unlink()
+    left = run.folder / ".state.pt.123.part"; left.write_bytes(b"half")
+    with pytest.raises(runs.Stopped): results.extra(run, "predicted", max_minutes=0)
+    monkeypatch.setattr(runs, "provenance", lambda device="cpu": runs_provenance(device) | dict(version="9.9"))
+    assert runs.final_state(run)["epoch"] == 2 and run.csv.read_bytes() == table and not left.exists()
 
 def test_two_damages_keep_both_files(done):
     "A second damaged checkpoint does not overwrite the first one that was set aside."
@@ -467,6 +479,13 @@ def test_side_by_side_gives_the_same_tables():
     for r in both: shutil.rmtree(r.folder); history(r, progress=False)
     assert [r.csv.read_bytes() for r in both] == apart and apart[0] != apart[1]
 
+def test_a_killed_process_beside_others_is_named(monkeypatch):
+    "A process that is killed from outside is reported with its run and the signal."
+    run, popen = Run(configure("st", "vgg11", "smoke")), subprocess.Popen
+    code = "import os; print('epoch 1', flush=True); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(plans.subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", code], **more))
+    with pytest.raises(RuntimeError, match=f"{run.name} was killed .signal 9.*epoch 1"): plans.train_side_by_side([run])
+
 @pytest.mark.parametrize("argument, says", [
     ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
     ("max_minutes=soon", "max_minutes"), ("quiet=maybe", "quiet 'maybe'; allowed: True, False")])
@@ -526,3 +545,10 @@ def test_help(capsys):
     for words in ([], ["--help"]):
         main(words)
         assert capsys.readouterr().out.startswith("nc-robust-run key=value")
+
+def test_trades_is_compared_with_all_seeds_of_at_or_none(monkeypatch):
+    "While AT lacks a seed, claims about TRADES against AT are not measured."
+    figure = figures.Figure("fig4", regime="trades", scale="pilot", dataset="folder:cifar10", archs="vgg11", seeds="1,2", source="published")
+    monkeypatch.setattr(verdicts.runs, "finished", lambda r: r.c.seed != 2)
+    found = verdicts.rows(figure, figures.table(figure)).set_index("claim").verdict
+    assert found[13] == found[14] == "not measured" and found[12] == "holds"

@@ -79,6 +79,28 @@ def test_compiled_where_it_pays(monkeypatch):
     history(Run(configure("st", "vgg11", "smoke", epochs=1)), progress=False)
     assert asked == [120]
 
+def test_no_compiler_is_no_error(monkeypatch, capsys):
+    "Where `torch.compile` refuses, the step says so and is recorded only."
+    import nc_robust.train as train
+    def refuses(model): raise RuntimeError("no compiler")
+    monkeypatch.setattr(train, "compiled", refuses)
+    c, d = configure("at", "vgg11", "smoke", steps=2, precision="fp32"), load("digits", 2)
+    fast_step(c, *start(c, d), images=10**9, record=rerun)(pixels(d.train.x), d.train.y, generator("cpu", 0))
+    assert "compiled and recorded: not available here (RuntimeError: no compiler); going on recorded" in capsys.readouterr().out
+
+@pytest.mark.parametrize("r", ["at", "trades"])
+def test_a_bfloat16_step_is_compiled_whole(r):
+    "Batches of a first and another size, before and after there are gradients, are compiled without a break, and once."
+    from torch._dynamo.utils import counters
+    torch.compiler.reset(); counters.clear()
+    c, d = configure(r, "vgg11", "smoke", steps=2, precision="bf16"), load("digits", 4)
+    model, opt = start(c, d)
+    step = lambda n: train_step(regime(c), compiled(model, "eager"), opt, pixels(d.train.x[:n]), d.train.y[:n], generator("cpu", 0))
+    for n in (40, 20): step(n); step(n)
+    graphs = counters["stats"]["unique_graphs"]
+    for n in (40, 20): step(n)
+    assert graphs == counters["stats"]["unique_graphs"] > 0 and not counters["graph_break"], counters["graph_break"]
+
 def test_the_way_of_a_step_stands_in_the_table(monkeypatch):
     "Where there is a choice of ways, the head of a run's table names the one that trained it, later tables too."
     import nc_robust.results as results, nc_robust.runs as runs
