@@ -2,8 +2,8 @@
 import json, math, subprocess, sys
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.metrics import (Means, Simplex, Spread, angular_distance, class_means, neural_collapse, neural_collapse_batches, nc1_spectrum,
-                               simplex_similarity, summary)
+from nc_robust.metrics import (Means, Simplex, Spread, angular_distance, class_means, neural_collapse, neural_collapse_batches,
+                               nc1_spectrum, simplex_similarity, summary)
 
 both_dtypes = pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 

@@ -548,7 +548,8 @@ def test_help(capsys):
 
 def test_trades_is_compared_with_all_seeds_of_at_or_none(monkeypatch):
     "While AT lacks a seed, claims about TRADES against AT are not measured."
-    figure = figures.Figure("fig4", regime="trades", scale="pilot", dataset="folder:cifar10", archs="vgg11", seeds="1,2", source="published")
+    given = dict(scale="pilot", dataset="folder:cifar10", archs="vgg11", seeds="1,2", source="published")
+    figure = figures.Figure("fig4", "trades", **given)
     monkeypatch.setattr(verdicts.runs, "finished", lambda r: r.c.seed != 2)
     found = verdicts.rows(figure, figures.table(figure)).set_index("claim").verdict
     assert found[13] == found[14] == "not measured" and found[12] == "holds"
