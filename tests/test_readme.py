@@ -18,19 +18,20 @@ def test_claims_table_is_made_from_the_figures(tmp_path):
     assert (tmp_path / "claims.csv").read_bytes() == (FIGURES / "claims.csv").read_bytes()
     assert f"<!-- claims -->\n{table}\n<!-- /claims -->" in README
 
-def test_speed_in_the_readme_is_the_benchmark():
-    "Every number of README's speed table is the ratio in `figures/bench_cpu.csv`, to one digit after the point."
-    t = pd.read_csv(FIGURES / "bench_cpu.csv", comment="#")
+@pytest.mark.parametrize("machine", ["epyc", "xeon"])
+def test_speed_in_the_readme_is_the_benchmark(machine):
+    "Every number of README's speed table is the ratio in `figures/bench_<machine>.csv`, to one digit after the point."
+    t = pd.read_csv(FIGURES / f"bench_{machine}.csv", comment="#")
     t = t[t["size"] == 32]
     def ratio(table, regime, arch, precision):
         mine = t[(t.table == table) & (t.arch == arch) & (t.version == f"fast {precision}") & ((t.regime == regime) | (table == "attack"))]
         return f"{mine.ratio.item():.1f}"
-    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \| (\S+) / (\S+) \| (\S+) / (\S+) \|$",
-                      README, re.M)
+    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \|" + r" (\S+) / (\S+) \|" * 4 + "$", README, re.M)
     assert len(rows) == 4
     for name, *shown in rows:
         where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
-        assert shown == [ratio(*where, arch, p) for arch in ("preact_resnet18", "vgg11") for p in ("fp32", "bf16")], name
+        mine = shown[:4] if machine == "epyc" else shown[4:]
+        assert mine == [ratio(*where, arch, p) for arch in ARCHS for p in ("fp32", "bf16")], name
 
 def claims(number=None, dataset="folder:cifar10", per_class="500", norm="linf", **where):
     "The rows of `claims.csv`."
@@ -75,6 +76,18 @@ def fresh():
     now, then = each(lambda e: e.layers("at", "perturbed", "nc1")[-1], "fig11"), each(lambda e: e.last("at", "perturbed", "nc1"), "fig2_at")
     return [a / b for a, b in zip(now, then)]
 
+HUNDRED = dict(dataset="folder:cifar100", per_class="30")
+
+def agreeing():
+    "Of how many verdicts on CIFAR-100 and on CIFAR-10 are alike, and of how many, over both networks."
+    shares, counts = value(16, **HUNDRED), said(16, r"\((\d+) compared", **HUNDRED)
+    return [sum(a * n for a, n in zip(shares, counts)), sum(counts)]
+
+def nc1_of_a_hundred():
+    "AT's last NC1 on clean CIFAR-100 images, and its share of the first in percent."
+    first, last = (each(lambda e: getattr(e, when)("at", "clean", "nc1"), "fig6_at", data="cifar100_30") for when in ("first", "last"))
+    return [*last, *(100 * b / a for a, b in zip(first, last))]
+
 def fit(regime): return each(lambda e: 100 * e.fit(regime).max(), *FULL)
 def ends(found): return [min(found), max(found)]
 
@@ -115,6 +128,13 @@ NUMBERS = {
     r"([\d.]+) and ([\d.]+) % under the original TRADES": lambda: fit("trades"),
     r"([\d.]+) and ([\d.]+) % with frozen batch norm\. The": lambda: fit("trades_frozen_bn"),
     r"NC1 of AT ([\d.]+) and ([\d.]+) times as high on five hundred": fresh,
+    r"(\d+) of (\d+) verdicts agree with those on thirty CIFAR-10": agreeing,
+    r"6 holds: .* ([\d.]+) and ([\d.]+) rad from their clean means": lambda: value(6, **HUNDRED),
+    r"NC1 of AT on clean images ends at (\d+) and (\d+), ([\d.]+) and ([\d.]+) % of its first": nc1_of_a_hundred,
+    r"frozen batch norm has ([\d.]+) and ([\d.]+) times that NC1": lambda: value(13, regime="trades_frozen_bn", **HUNDRED),
+    r"times that NC1, the original ([\d.]+) and ([\d.]+) times": lambda: value(13, regime="trades", **HUNDRED),
+    r"Under l2 frozen batch norm has ([\d.]+) and ([\d.]+) times the NC1":
+        lambda: value(13, per_class="30", norm="l2", regime="trades_frozen_bn"),
 }
 
 @pytest.mark.parametrize("words", NUMBERS)
