@@ -208,7 +208,7 @@ def _two_passes(batches, num_classes, weight, bias, reference):
                       "do not resolve; compute them in float32", stacklevel=3)
     spread, seen = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
     for h, y in batches():
-        seen.add(h[:, :0], y)
+        seen.add(h[:, :0], y)                                    # the labels alone
         z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
         spread.add(h, y, None if z is None else z.argmax(1))
     if not (spread.n and torch.equal(seen.counts, m.counts)):

@@ -253,7 +253,7 @@ def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
 def test_nearest_centres_as_a_network(trained, arch):
     "Its decisions are the metric's, the folded copy's too; an attack on it finds what one on the network misses."
     m, data = trained[0][arch], trained[1]
-    x, y = pixels(data.test.x[::8]), data.test.y[::8]
+    x, y, gaps = pixels(data.test.x), data.test.y, []
     found, centres = measure.layer_metrics(m, measure.View(x, y), 10)
     before, c = snapshot(m), configure("st", arch, "smoke", steps=5, eps=0.1)
     fooled = measure.attack(m, x, y, c)[0]
@@ -261,7 +261,9 @@ def test_nearest_centres_as_a_network(trained, arch):
         net = measure.NearestCentre(m, layer, s)
         assert measure.accuracy(net, x, y) == measure.accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
         own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
-        assert own <= measure.accuracy(net, fooled, y) + 0.05 and own < measure.accuracy(net, x, y), layer
+        gaps.append(measure.accuracy(net, fooled, y) - own)
+        assert gaps[-1] >= -0.02 and own < measure.accuracy(net, x, y), layer
+    assert gaps[0] > 0.1 and sum(gaps) / len(gaps) > 0.05
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
     assert all(p.requires_grad for p in m.parameters())
     with pytest.raises(ValueError, match="9 of 10"):

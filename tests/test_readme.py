@@ -1,8 +1,7 @@
 "What README.md says in numbers is what the published tables hold."
 import re, shutil
 from pathlib import Path
-import pandas as pd
-import pytest
+import pandas as pd, pytest
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS
 from nc_robust.verdicts import TEXT, markdown, merge
@@ -55,9 +54,6 @@ def each(look, *names, data="cifar10_500"):
 
 def percent(regime, view, split="train", metric="accuracy"):
     return each(lambda e: 100 * e.last(regime, view, metric, split), f"fig2_{regime}")
-
-def times(number, regime, name="at", metric="nc1", view="clean"):
-    return each(lambda e: e.last(regime, view, metric) / e.last(name, view, metric), *FULL)
 
 def early(view, split):
     "Of ST's early layers the one whose nearest centres keep most under the attack: how often they are right on `view`, in percent."
@@ -121,7 +117,7 @@ NUMBERS = {
     r"(\d+) and (\d+) % are left under one on themselves": lambda: adaptive("st", "adaptive"),
     r"Those of AT keep (\d+) and (\d+) %": lambda: adaptive("at", "adaptive"),
     r"more than the network itself \((\d+) and (\d+) %": lambda: adaptive("at", "perturbed", "accuracy"),
-    r"than on clean images \(([\d.]+) against ([\d.]+)\)": 
+    r"than on clean images \(([\d.]+) against ([\d.]+)\)":
         lambda: each(lambda e: [e.last("st", v, "nc1") for v in ("targeted", "clean")], "fig2_st", "fig3")[0],
     r"training images is ([\d.]+) and ([\d.]+) % under AT": lambda: fit("at"),
     r"with NC4 at ([\d.]+)\)": lambda: value(11)[:1],
