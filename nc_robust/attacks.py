@@ -174,12 +174,12 @@ def _move(x_adv, g, step_size, norm, gradient):
 # %% ../nbs/04_attacks.ipynb #c645243f
 def _worst(attacks, value):
     "Per image the perturbed one of highest `value(x_adv)` (N,), the first among equals; a NaN is never harmless."
-    worst = top = None
+    worst = next(attacks)
+    top = value(worst).nan_to_num(nan=math.inf)
     for x_adv in attacks:
         now = value(x_adv).nan_to_num(nan=math.inf)
-        keep = None if worst is None else now > top
-        worst = x_adv if keep is None else torch.where(keep.view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
-        top = now if keep is None else torch.where(keep, now, top)
+        worst = torch.where((now > top).view(-1, *[1] * (x_adv.ndim - 1)), x_adv, worst)
+        top = torch.maximum(now, top)
     return worst
 
 def _check_options(y, targeted, **options):
@@ -191,7 +191,9 @@ def _check_options(y, targeted, **options):
 
 # %% ../nbs/04_attacks.ipynb #dc5b7549
 def pgd(
-    model, x, y, eps: float, step_size: float, steps: int = 10, norm: str = "linf",
+    model, x, y, eps: float,
+    step_size: float = None,     # "alpha" elsewhere; None: eps/4, the paper's ratio under linf
+    steps: int = 10, norm: str = "linf",
     targeted: bool = False,      # descend towards the labels `y` instead of away from them
     restarts: int = 1,           # the worst point per image is kept
     objective: str = "ce",       # "ce" or "kl" (away from the model's own clean prediction; y may be None)
@@ -200,7 +202,7 @@ def pgd(
     bn: str = "eval",            # mode of the model during the attack: "eval" or "train"
     gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
     box_first: bool = False,     # order of the two projections under l2
-    generator=None,              # of random numbers, on the device of `x`; they fill its memory in order
+    generator=None,              # of random numbers, on the device of `x`; the noise follows the memory layout of `x`
     dtype=None,                  # autocast type of the passes; the first KL step stays in float32 (on a GPU with TF32 convolutions)
     check: bool = True,          # validate the input, warn of vanishing gradients, refuse NaN
     info: bool = False,          # also return {"zero_gradient": share}
@@ -210,21 +212,23 @@ def pgd(
     form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
     norm = norm_name(norm)
     _check_options(y, targeted, objective=objective, start=start, bn=bn, gradient=gradient)
-    if check: check_attack(x, y, eps, step_size, steps, norm, restarts, model)
+    if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
+    if step_size is None: step_size = eps / 4
     y, watch = None if y is None else y.long(), _Watch(x)
     with mode(model, bn == "train"), frozen(model), torch.no_grad():
         if check and y is not None: check_labels(model, x, y)
         reference = _logits(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
         uphill = partial(_uphill, y=y, reference=reference, gradient=gradient, targeted=targeted)
-        def climb(x_adv, steps, dtype):
-            with cast_once(model, dtype):
-                for _ in range(steps):
-                    g = input_gradient(model, x_adv, uphill, dtype)
-                    if check or info: watch(g)
-                    x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
-            return x_adv
         exact = min(steps, 1) if objective == "kl" else 0         # steps in float32
-        attack = lambda: project(climb(climb(_begin(x, eps, norm, start, generator), exact, None), steps - exact, dtype), x, eps, norm)
+        def attack():
+            x_adv = _begin(x, eps, norm, start, generator)
+            for n, kind in ((exact, None), (steps - exact, dtype)):
+                with cast_once(model, kind):
+                    for _ in range(n):
+                        g = input_gradient(model, x_adv, uphill, kind)
+                        if check or info: watch(g)
+                        x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
+            return project(x_adv, x, eps, norm)
         value = lambda x_adv: objective_value(model(x_adv), y, reference, targeted)
         worst = attack() if restarts == 1 else _worst((attack() for _ in range(restarts)), value)
     if check: _report(watch)

@@ -76,7 +76,7 @@ def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device=
 # %% ../nbs/17_bench.ipynb #c29abc15
 def forwards(regime: str, steps: int = 10) -> int:
     "The cost of one training step in forward passes of its batch."
-    return {"st": 3, "at": 2 * steps + 4}.get(regime, 2 * steps + 7)
+    return {"st": 3, "at": 2 * steps + 4, "trades": 2 * steps + 7, "trades_frozen_bn": 2 * steps + 7}[regime]
 
 def forward_flops(arch: str, width: int, size: int, channels: int = 3) -> float:
     "Floating-point operations (two per multiply-add) of one image's forward pass, counted."

@@ -47,7 +47,9 @@ def digest(data: Data) -> str:
     return h.hexdigest()[:16]
 
 def pixels(x: torch.Tensor) -> torch.Tensor:
-    "uint8 images as float32 pixels in [0, 1], channels last in memory (the fast layout for convolutions)."
+    """uint8 images (N, channels, height, width) as float32 pixels in [0, 1], channels last in memory (the fast layout for
+    convolutions). `ValueError` on what is not uint8."""
+    if x.dtype != torch.uint8: raise ValueError(f"images must be uint8 (0 to 255), got {x.dtype}; floats in [0, 1] are pixels already")
     return (x.float() / 255).contiguous(memory_format=torch.channels_last)
 
 # %% ../nbs/02_data.ipynb #4db62c22

@@ -48,7 +48,8 @@ def attack(model, x, y, c: Config, targeted: bool = False, eps: float = None):
 VIEWS = ("clean", "perturbed", "gaussian", "targeted", "predicted")
 
 def make_view(name: str, model, x, y, c: Config, num_classes: int, crafted=None) -> View:
-    "The view `name` of clean pixels `x` with labels `y`; `crafted` are the training perturbations, if there are any."
+    """The view `name` of clean pixels `x` (N, channels, height, width) with labels `y` (N,); `crafted` are the training
+    perturbations, if there are any. `ValueError` for an unknown name."""
     choice("view", name, VIEWS)
     if name == "clean": return View(x, y)
     if name == "gaussian": return View(gaussian(x, c.eps, c.norm, generator(x.device, c.seed, "gaussian")), y)
@@ -63,7 +64,7 @@ def make_view(name: str, model, x, y, c: Config, num_classes: int, crafted=None)
 # %% ../nbs/08_measure.ipynb #639c30b4
 @torch.no_grad()
 def score(model, x):
-    "`(logits, h)` of all of `x` in eval mode and float32."
+    "`(logits, h)`, (N, C) and (N, p), of all pixels `x` (N, channels, height, width) in eval mode and float32."
     with mode(model, False), strict_fp32():
         parts = [representations(model, xi) for xi in x.split(at_once(x))]
     return torch.cat([z for z, _ in parts]), torch.cat([h["features"] for _, h in parts])
@@ -78,7 +79,7 @@ def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     out |= neural_collapse(h, view.y, model.linear.weight.detach(), model.linear.bias.detach(), reference, C)
-    if view.y is not y: out["success"] = (logits.argmax(1) == view.y).double().mean().item()
+    if not torch.equal(view.y, y): out["success"] = (logits.argmax(1) == view.y).double().mean().item()
     if clean_logits is None: return out
     mu = class_means(h, view.y, C)
     out |= dict(simplex_similarity=simplex_similarity(mu, reference), angular_distance=angular_distance(mu, reference))
@@ -103,9 +104,10 @@ def rows(epoch, split, view, values: dict, layer="features"):
 
 def measure(model, data: Data, c: Config, epoch: int, crafted=None, points: int = 40, on_view=None):
     """Tidy records of all views after `epoch` (from 1), and {view: (4, points, 3), view_means: (4, 3)} for a picture.
-    `crafted`: the epoch's own perturbations (AT, TRADES). `on_view()` is called before each view and may raise to stop."""
-    out, picture = _measure_split(model, data, c, epoch, "train", regime(c).views, on_view, crafted, points)
-    out += _measure_split(model, data, c, epoch, "test", ("clean", "perturbed"), on_view, reference=picture.pop("reference"))[0]
+    `crafted`: the epoch's own perturbations (AT, TRADES). `on_view()` is called before each view and may raise to stop.
+    Raises `Diverged` on representations that are not finite."""
+    out, picture, reference = _measure_split(model, data, c, epoch, "train", regime(c).views, on_view, crafted, points)
+    out += _measure_split(model, data, c, epoch, "test", ("clean", "perturbed"), on_view, reference=reference)[0]
     W = model.linear.weight.detach().double()
     W = W - W.mean(0)
     return out + rows(epoch, "train", "weights",
@@ -122,7 +124,7 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
         if not (logits.isfinite().all() and h.isfinite().all()):
             raise Diverged(f"the representations of {split} images ({name}) are not finite after epoch {epoch} "
                            f"({c.regime}, {c.arch}, seed {c.seed}); try a smaller lr than {c.lr}")
-        if reference is None: reference = picture["reference"] = class_means(h, y, C)
+        if reference is None: reference = class_means(h, y, C)
         out += rows(epoch, split, name, view_metrics(model, v, y, (logits, h), clean, reference))
         clean = logits if name == "clean" else clean
         if points and C >= 4:
@@ -130,12 +132,13 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
             some = torch.stack([(y == k).nonzero()[:min(points, int(y.bincount().min())), 0] for k in range(4)])
             picture[name] = project(h[some.flatten()]).view(4, -1, 3)
             picture[f"{name}_means"] = project(class_means(h, y, C)[:4])
-    return out, picture
+    return out, picture, reference
 
 # %% ../nbs/08_measure.ipynb #d7f90cbb
 @torch.no_grad()
 def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None, batch: int = 128):
-    "`({layer: metrics}, {layer: Simplex})` of every named layer on one view. `references`: clean training simplices, for the centres."
+    """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view, `batch` images at a time.
+    `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own)."""
     def each():
         for xi, yi in zip(view.x.split(batch), view.y.split(batch)):
             logits, h = representations(model, xi, model.layers, pool)

@@ -91,15 +91,17 @@ class VGG(Network):
 
 # %% ../nbs/03_models.ipynb #54313dec
 def preact_resnet18(num_classes: int, in_channels: int = 3, width: int = 64, mean=None, std=None) -> PreActResNet:
-    "PreActResNet18; `mean`, `std` per channel of pixels in [0, 1] (None: no normalisation)."
+    """PreActResNet18 (He et al. 2016): pixels in [0, 1] (N, `in_channels`, height >= 8, width >= 8) to logits (N, `num_classes`), else
+    `ValueError`. `mean`, `std` per channel (None: no normalisation); `width` channels in the first layer."""
     return PreActResNet(num_classes, in_channels, width, mean, std)
 
 def vgg11(num_classes: int, in_channels: int = 3, width: int = 64, mean=None, std=None) -> VGG:
-    "VGG11 with batch norm; `mean`, `std` per channel of pixels in [0, 1] (None: no normalisation)."
+    "VGG11 with batch norm (Simonyan and Zisserman 2015); shapes and arguments as of `preact_resnet18`."
     return VGG(num_classes, in_channels, width, mean, std)
 
 def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, std=None, seed: int = None) -> Network:
-    "The named network in channels-last layout; `seed` fixes its initial weights and leaves the global generators as they were."
+    """The network named `arch` in channels-last layout, else `ValueError`. `seed` fixes its initial weights and leaves the global
+    generators as they were."""
     make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, ARCHS)]
     with torch.random.fork_rng(devices=[]):
         if seed is not None: torch.default_generator.manual_seed(seed)
@@ -111,7 +113,7 @@ def representations(
     layers=("features",),        # names from `model.layers`
     pool: int = None,            # average maps down to at most `pool` x `pool` pixels; None: every pixel
 ):
-    "`(logits, {layer: h})`, each h of shape (N, p), from one forward pass."
+    "`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer."
     caught, hooks = {}, []
     def catch(name):
         def hook(_, __, out):

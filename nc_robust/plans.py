@@ -39,7 +39,8 @@ def seconds_per_epoch(run: Run) -> float:
             step(x, y, gen)
             if run.device.startswith("cuda"): torch.cuda.synchronize(run.device)
     seconds = (time.time() - began) / 2
-    looks = (60 / 3 if c.regime == "st" else 30 / 24) / c.measure_every      # evaluation attacks, in training epochs
+    # forward passes of measuring over those of a training epoch: three attacks (ST) or that on the smaller test set
+    looks = (60 / 3 if c.regime == "st" else 30 / 24) / c.measure_every
     return len(parts) * seconds * (1 + looks)
 
 # %% ../nbs/12_plans.ipynb #5d1f0a17
