@@ -87,7 +87,7 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
     _check_batch(x)
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
-    same_device(x=x, y=y if torch.is_tensor(y) else None, model=weights)
+    same_device(x=x, y=y, model=weights)
     low, high = x.min(), x.max()
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")

@@ -50,8 +50,8 @@ def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool
 
 # %% ../nbs/00_config.ipynb #7d11c5a1
 def same_device(**tensors):
-    "Raise a `ValueError` that names the places unless all `tensors` (None is passed over) are on one device."
-    at = {k: str(t.device) for k, t in tensors.items() if t is not None}
+    "Raise a `ValueError` that names the places unless all `tensors` (what is none is passed over) are on one device."
+    at = {k: str(t.device) for k, t in tensors.items() if torch.is_tensor(t)}
     if len(set(at.values())) > 1:
         raise ValueError(f"tensors lie on different devices: {', '.join(f'{k} on {d}' for k, d in at.items())}; "
                          "move them together with .to(device)")

@@ -10,6 +10,7 @@ __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_d
 # %% ../nbs/05_metrics.ipynb #ba345512
 import math, numbers, warnings
 import torch, torch.nn.functional as F
+from .config import same_device
 
 # %% ../nbs/05_metrics.ipynb #a93308b8
 class Means:
@@ -33,9 +34,9 @@ class Means:
         return self.sums / torch.where(self.counts > 0, self.counts, math.nan)[:, None]
 
 # %% ../nbs/05_metrics.ipynb #b7086510
-def _pieces(h, *rest, numbers: int = 2**23):
-    "Row slices of `h` and of everything beside it, each with at most about `numbers` entries of `h`."
-    n = max(1, numbers // max(1, h.shape[1]))
+def _pieces(h, *rest, entries: int = 2**23):
+    "Row slices of `h` and of everything beside it, each with at most about so many `entries` of `h`."
+    n = max(1, entries // max(1, h.shape[1]))
     return zip(*(t.split(n) for t in (h, *rest)))
 
 def class_means(h, y, num_classes: int):
@@ -48,8 +49,7 @@ def class_means(h, y, num_classes: int):
 # %% ../nbs/05_metrics.ipynb #0108ae6d
 def _checked(h, y, num_classes):
     "`h` and `y` if they fit together; one clear error otherwise."
-    if torch.is_tensor(h) and torch.is_tensor(y) and h.device != y.device:
-        raise ValueError(f"h is on {h.device}, y on {y.device}; move them together with .to(device)")
+    same_device(h=h, y=y)
     if not torch.is_tensor(h) or h.ndim != 2 or not h.is_floating_point():
         raise ValueError(f"h must be a float tensor (N, p), got {_told(h)}")
     if not torch.is_tensor(y) or y.is_floating_point() or y.shape != h.shape[:1]:
@@ -89,7 +89,7 @@ class Simplex:
         return (h.double() - self.center) @ self.basis.T
 
     def nearest(self, z):
-        "The class whose centre is nearest to coordinates `z`, as an index among all classes."
+        "The classes (N,), as indices among all, whose centres are nearest to coordinates `z` (N, min(C'-1, p))."
         d = torch.cdist(z, self.vertices, compute_mode="donot_use_mm_for_euclid_dist")
         return self.classes[d.argmin(1)]
 
@@ -102,7 +102,7 @@ def equinorm(M, cv: bool = False) -> float:
     return (n.std(correction=1) / n.mean()).item() if len(n) > 1 else math.nan
 
 def equiangular(M) -> float:
-    """Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)).
+    """Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)) (appendix B).
     0 for an ETF; NaN if a row is zero or there is one row."""
     C = len(M)
     if C < 2: return math.nan
@@ -115,7 +115,8 @@ def _alike(a, b):
     if a.shape != b.shape: raise ValueError(f"the two must have the same shape (C, p), got {tuple(a.shape)} and {tuple(b.shape)}")
 
 def self_duality(W, M, frobenius: bool = False) -> float:
-    "NC3 of classifier `W` (C, p) and centred means `M` (C, p), else `ValueError`: the paper's form, or the released code's (`frobenius`)."
+    """NC3 of classifier `W` (C, p) and centred means `M` (C, p), else `ValueError`: the paper's form (appendix B), or the released
+    code's (`frobenius`)."""
     _alike(W, M)
     W, M = W.double(), M.double()
     if frobenius: return (W / W.norm() - M / M.norm()).norm().square().item()
@@ -133,7 +134,8 @@ def etf_angle(C: int) -> float:
     return math.acos(-1 / (C - 1))
 
 def angular_distance(mu, mu2) -> float:
-    "Mean angle between the class means `mu` and `mu2` (C, p), not centred; radians. Classes empty in either are left out."
+    """Mean angle between the class means `mu` and `mu2` (C, p), not centred; radians (appendix B).
+    Classes empty in either are left out."""
     _alike(mu, mu2)
     both = ~(mu.isnan().any(1) | mu2.isnan().any(1))
     return angles(mu[both], mu2[both]).mean().item()
@@ -242,7 +244,7 @@ def _check_shapes(h, shapes, **given):
         shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
         if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
         if tuple(t.shape) != shape: raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}")
-        if t.device != h.device: raise ValueError(f"{name} is on {t.device}, h on {h.device}; move them together with .to(device)")
+        same_device(h=h, **{name: t})
         absent = t.isnan().all(1) if name == "reference" else torch.zeros(len(t), dtype=torch.bool, device=t.device)
         if not t[~absent].isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
 

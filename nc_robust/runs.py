@@ -260,5 +260,5 @@ def published(run: Run, name: str = "history") -> pd.DataFrame:
     if run.csv.exists():
         raise FileNotFoundError(f"{run.name} is published without the table {name}, only with {names(run.folder, '*.csv.gz')}; "
                                 "source='runs' trains the run and measures it")
-    raise FileNotFoundError(f"{run.name} is not among the published runs in {run.folder.parent}; of its kind "
-                            f"there are: {names(run.folder.parent, run.name.rsplit('-s', 1)[0] + '-s*')}")
+    raise FileNotFoundError(f"{run.name} is not among the published runs in {run.folder.parent}; of its regime "
+                            f"and arch there are: {names(run.folder.parent, f'{run.c.regime}-{run.c.arch}-*')}")

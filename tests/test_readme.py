@@ -103,7 +103,7 @@ NUMBERS = {
     r"where NC1 is (\d+) and (\d+) times the clean one": lambda: value(18),
     r"reaches its target for (\d+) and (\d+) % of the images": reached,
     r"class means to ([\d.]+) and ([\d.]+) of the angle between two vertices": lambda: value(4),
-    r"reaches less, (\d+) to (\d+) % .* with (\d+) %\)": reached_elsewhere,
+    r"the attack reaches (\d+) to (\d+) %, .* with (\d+) %": reached_elsewhere,
     r"right on (\d+) to (\d+) % of the attacked images, of (\d+) to (\d+) % of the clean":
         lambda: [x for v in ("perturbed", "clean") for x in ends(early(v, "train") + early(v, "test"))],
     r"\(10: ([\d.]+) and ([\d.]+) rad, at most ([\d.]+) on the way": lambda: value(10) + [max(said(10, r"at most ([\d.]+)"))],
