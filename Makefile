@@ -23,15 +23,15 @@ $(VENV)/.ready: pyproject.toml
 
 figure: env
 	@test -f nbs/$(FIG).ipynb || { echo "no figure $(FIG); there are: $$(cd nbs && ls fig*.ipynb trades.ipynb adaptive.ipynb | sed 's/.ipynb//' | sort -V | tr '\n' ' ')"; exit 1; }
-	@mkdir -p $(OUT)
-	$(BIN)/papermill nbs/$(FIG).ipynb $(OUT)/$(NAME).ipynb -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
+	@mkdir -p '$(OUT)'
+	$(BIN)/papermill nbs/$(FIG).ipynb '$(OUT)/$(NAME).ipynb' -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
 	@echo "$(OUT)/$(NAME).ipynb"
 
 drift: env
 	$(BIN)/python tests/drift.py
 
 test: env drift
-	NC_ROBUST_RUNS=$$(mktemp -d) NC_ROBUST_OUT=$$(mktemp -d) $(BIN)/nbdev_test --n_workers 2
+	NC_ROBUST_RUNS="$$(mktemp -d)" NC_ROBUST_OUT="$$(mktemp -d)" $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/pytest -q
 
 browser: env
@@ -51,5 +51,5 @@ claims: env
 	$(BIN)/python -c 'from pathlib import Path; from nc_robust.verdicts import write_readme; write_readme(Path("figures"), Path("README.md"))'
 
 bench: env
-	@mkdir -p $(OUT)
-	$(BIN)/papermill nbs/17_bench.ipynb $(OUT)/bench.ipynb -k python3 --no-progress-bar
+	@mkdir -p '$(OUT)'
+	$(BIN)/papermill nbs/17_bench.ipynb '$(OUT)/bench.ipynb' -k python3 --no-progress-bar

@@ -29,10 +29,10 @@ rule figure:
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
     params: " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in (dict(scale=SCALE) | GIVEN).items())
-    shell: "papermill nbs/{wildcards.figure}.ipynb {output} -k python3 --no-progress-bar {params} > {log} 2>&1"
+    shell: "papermill nbs/{wildcards.figure}.ipynb {output:q} -k python3 --no-progress-bar {params} > {log:q} 2>&1"
 
 rule run:
     output: touch(MARK)
     log: str(files.runs_root() / "{run}" / "log.txt")
     params: arguments
-    shell: "nc-robust-run {params} > {log}"
+    shell: "nc-robust-run {params} > {log:q}"

@@ -117,7 +117,7 @@ def _logits(model, x):
 
 def check_labels(model, x, y):
     "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model` (in eval mode, if it is a module)."
-    with mode(model, False): C = _logits(model, x[:2]).shape[1]
+    with mode(model, False): C = _logits(model, x[:2].clone()).shape[1]            # the model may write into its input
     if y.min() < 0 or y.max() >= C: raise ValueError(f"labels must lie in 0..{C - 1}, got {int(y.min())}..{int(y.max())}")
 
 # %% ../nbs/04_attacks.ipynb #5d4541ea

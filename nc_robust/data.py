@@ -11,8 +11,9 @@ import hashlib, io, os
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
+from filelock import FileLock
 from tqdm.std import tqdm
-from .config import DATASETS, choice, generator
+from .config import DATASETS, choice, generator, number
 from .files import cache_dir, seal, set_aside, unseal, write_bytes
 
 # %% ../nbs/02_data.ipynb #cdaaa4b7
@@ -78,10 +79,15 @@ CIFAR_STATS = {
 def _cifar(name, root):
     from torchvision import datasets
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    try: sets = [kind(root, train=t, download=True) for t in (True, False)]
-    except (OSError, RuntimeError) as e:
-        raise FileNotFoundError(f"{name} is neither in {root} nor could it be downloaded ({e}); "
-                                f"put torchvision's archive there, or pass -p dataset folder:<path>") from e
+    read = lambda download: [kind(root, train=t, download=download) for t in (True, False)]
+    try: sets = read(False)
+    except RuntimeError:                                                      # not there, or not whole
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f".{name}.lock"): sets = read(True)          # one process downloads, the others wait
+        except (OSError, RuntimeError) as e:
+            raise FileNotFoundError(f"{name} is neither in {root} nor could it be downloaded ({e}); "
+                                    f"put torchvision's archive there, or pass -p dataset folder:<path>") from e
     return [(s.data.transpose(0, 3, 1, 2), np.array(s.targets)) for s in sets], sets[0].classes
 
 # %% ../nbs/02_data.ipynb #3792bb79
@@ -96,11 +102,12 @@ def _layout(root: Path):
     if odd := set(names["train"]) ^ set(names["test"]):
         raise ValueError(f"classes in only one of train and test under {root}: {', '.join(sorted(odd))}")
     if len(names["train"]) < 2: raise ValueError(f"{root} has {len(names['train'])} class(es); at least two are needed")
-    is_image = lambda f: f.suffix.lower() in EXTENSIONS and not f.name.startswith(".") and f.is_file()
+    is_image = lambda f: f.suffix.lower() in EXTENSIONS and not f.name.startswith(".") and not f.is_dir()
     files = {s: [sorted(filter(is_image, (root / s / c).iterdir())) for c in names[s]] for s in names}
     for s in files:
         for c, f in zip(names[s], files[s]):
             if not f: raise ValueError(f"no images in {root / s / c}")
+            if gone := [i for i in f if not i.exists()]: raise ValueError(f"{gone[0]} is a link to nothing; replace or remove it")
     return names["train"], files
 
 # %% ../nbs/02_data.ipynb #0910e0b3
@@ -113,7 +120,7 @@ def _decode(files) -> np.ndarray:
             with Image.open(f) as im:
                 if im.mode.startswith(("I", "F")): raise SyntaxError(f"pixels of mode {im.mode}; convert it to 8 bits")
                 a = np.asarray(im if im.mode in ("L", "RGB") else im.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as e:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
             raise ValueError(f"{f} is not a readable image ({e}); replace or remove it") from e
         a = a[None] if a.ndim == 2 else a.transpose(2, 0, 1)
         if out is None: out = np.empty((len(files), *a.shape), np.uint8)
@@ -181,7 +188,8 @@ def load(
 ) -> Data:
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
-    root = Path(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir()).expanduser()
+    if per_class is not None: number("per_class", per_class, low=1, whole=True)
+    root = Path(str(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir())).expanduser()
     if dataset.startswith("folder:"): splits, classes = _folder(_root(dataset))
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
@@ -192,11 +200,13 @@ def load(
 
 # %% ../nbs/02_data.ipynb #bcccf747
 def statistics(x: torch.Tensor):
-    "Per-channel mean and standard deviation of uint8 images, as pixels in [0, 1]."
+    """Per-channel mean and standard deviation of uint8 images (N, channels, height, width), as pixels in [0, 1]; 1 for the deviation
+    of a constant channel, which then stays in scale when it is perturbed."""
     levels = torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in x.transpose(0, 1)]).double()
     share, value = levels / levels.sum(1, keepdim=True), torch.arange(256).double() / 255
     mean = share @ value
-    return tuple(mean.tolist()), tuple((share @ value**2 - mean**2).clamp_min(1e-12).sqrt().tolist())
+    std = (share @ value**2 - mean**2).clamp_min(1e-12).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1).tolist())
 
 # %% ../nbs/02_data.ipynb #84cf0708
 def batches(n: int, size: int, device="cpu", seed: int = None, epoch: int = 0):

@@ -10,7 +10,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'setup', 'asked', 'tabl
 import io, json, re
 import pandas as pd
 from . import plans, plots, results
-from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
+from .config import ARCHS, REGIMES, choice, default_scale, identity, listed, number, parameters
 from .files import out_folder, read_head, runs_root, write_bytes
 from .metrics import etf_angle
 
@@ -18,7 +18,7 @@ from .metrics import etf_angle
 _BOTH, _TRADES, _STEPS = ("st", "at"), ("trades", "trades_frozen_bn"), (0.25, 0.5, 1.0)
 _CURVES, _LAYERS = ("regime", "more"), ("regime", "pooled")
 FIGURES = {
-    "fig1": dict(regimes=_BOTH, archs=ARCHS[:1]),
+    "fig1": dict(regimes=_BOTH, archs=ARCHS[:1], one=True),
     "fig2": dict(regimes=_BOTH, takes=_CURVES),
     "fig3": dict(regimes=_BOTH),
     "fig4": dict(regimes=_TRADES, takes=_CURVES),
@@ -49,6 +49,8 @@ class Figure:
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data
         if pooled: self.spec["extra"] += "_pooled"
         if max_minutes is not None: number("max_minutes", max_minutes)
+        several = [n for n, v in (("archs", given.get("archs")), ("seeds", seeds)) if v is not None and len(listed(n, v)) > 1]
+        if "one" in self.spec and several: raise ValueError(f"{name} shows one network of each regime; give one of {' and '.join(several)}")
         given = {k: v for k, v in given.items() if v is not None}
         given = dict(archs=self.spec.get("archs", ARCHS), norm=self.spec.get("norm", "linf"), classes=self.spec.get("classes", 10)) | given
         regimes = self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime
@@ -117,6 +119,8 @@ def stem(figure: Figure, part: str = None) -> str:
 def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     "Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown."
     mine = [r for r in figure.runs if r.name in set(t.run)]
+    old = out_folder() / f"{stem(figure, part)}.csv"
+    if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 
 def provenance(figure: Figure, mine: list) -> dict:

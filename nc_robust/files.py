@@ -10,7 +10,6 @@ __all__ = ['CHECKPOINT', 'TABLE', 'repository', 'named', 'cache_dir', 'runs_root
 import errno, gzip, hashlib, io, os, pickle, zlib
 from pathlib import Path
 import pandas as pd, torch
-from platformdirs import user_cache_dir
 import nc_robust
 
 # %% ../nbs/01_files.ipynb #d7eb6ac6
@@ -24,8 +23,8 @@ def named(variable: str, otherwise) -> Path:
     return Path(os.environ.get(variable) or otherwise()).expanduser()
 
 def cache_dir() -> Path:
-    "`$NC_ROBUST_CACHE`, else the user's cache folder: decoded images and downloads."
-    return named("NC_ROBUST_CACHE", lambda: user_cache_dir("nc_robust"))
+    "`$NC_ROBUST_CACHE`, else `nc_robust` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`): decoded images and downloads."
+    return named("NC_ROBUST_CACHE", lambda: Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "nc_robust")
 
 def runs_root(source: str = "runs") -> Path:
     "The folder of all runs: `$NC_ROBUST_RUNS`, else `runs/`; or of those published in the repository (`source='published'`)."

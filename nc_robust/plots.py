@@ -54,7 +54,7 @@ def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
     label, colour, line, marker = VIEW_STYLES.get(view, (view, "k", "-", "o"))
     t = t[np.isfinite(t.value) & ((t.value > 0) | (not log))]
     if t.empty: return
-    g = (np.log(t.value) if log else t.value).groupby(t[x], sort=False)
+    g = (np.log(t.value) if log else t.value).groupby(t[x])
     mean, std, back = g.mean(), g.std(ddof=0), np.exp if log else (lambda v: v)
     kw = dict(color=colour, ls=line, marker=marker, label=label, markevery=max(1, len(mean) // 8)) | style
     ax.plot(mean.index, back(mean), **kw)

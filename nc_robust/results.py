@@ -8,10 +8,11 @@ __all__ = ['EXTRAS', 'network', 'extra', 'table_name', 'pictures', 'publish']
 # %% ../nbs/11_results.ipynb #a0100003
 import gzip, json, zlib
 import pandas as pd, torch
-from .files import runs_root, write_bytes
+from .config import choice
+from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .measure import measure_adaptive, measure_layers, measure_predicted, measure_radii
-from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data
+from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
 from .train import start
 
 # %% ../nbs/11_results.ipynb #792673ec
@@ -28,10 +29,13 @@ EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layer
               adaptive=measure_adaptive)
 
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
-    "A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii."
+    """A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii.
+    `ValueError` for another name; else raises what `history` does."""
+    if radii is None: choice("table", name, EXTRAS)
     key = table_name(name, radii)
     if run.source == "published": return published(run, key)
     history(run, **options)
+    if (t := whole_table(run.table_file(key))) is not None: return t
     def make():
         model, s = network(run, **options), final_state(run)
         with threads(run.data):
@@ -61,6 +65,7 @@ def publish(run: Run, with_pictures: bool = False) -> Run:
     if not finished(run): raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published")
     history(run)
     folder = runs_root("published") / run.name
+    for f in sorted(run.folder.glob("*.csv")): read_table(f)                  # damaged ones are named, nothing is published
     for f in sorted(run.folder.glob("*.csv")): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
     if with_pictures:
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}

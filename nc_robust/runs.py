@@ -217,7 +217,9 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
         if run.epochs_done < run.c.epochs:
             whole_table(run.csv)                                   # what is damaged is not written over
             train_run(run, max_minutes and max(0.0, max_minutes - (time.time() - began) / 60), progress, on_epoch)
-        return read_or_make(run.csv, run, run.state)
+        t = read_or_make(run.csv, run, run.state)
+    _check_data(run)
+    return t
 
 def _check_data(run: Run):
     "A finished table is not handed out for a folder that holds other images now."
@@ -230,6 +232,7 @@ def _check_data(run: Run):
 def final_state(run: Run, **options) -> dict:
     "The state after the last epoch, with the weights; trains what is missing of it (`options` as of `history`)."
     history(run, **options)
+    if (s := run.state()) and s["epoch"] == run.c.epochs: return s
     with locked(run, options.get("max_minutes")):
         s = run.state()
         if s is None or s["epoch"] < run.c.epochs: train_run(run, **options); s = run.state()

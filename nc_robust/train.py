@@ -222,7 +222,7 @@ def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None)
     changes = lambda: [*model.state_dict().values(),
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda net: Recorded(one(net), changes, generator(device, 0, "recorded"), record or cuda_graph)
-    pays = c.regime != "st" and c.epochs * images / c.batch_size > 5000
+    pays = c.regime != "st" and c.epochs * images / c.batch_size > 30_000
     made = cache(lambda: recorded(compiled(model)))                  # an error in it is one of the way, not of `fast_step`
     ways = {"compiled and recorded": lambda *batch: made()(*batch)} if pays else {}
     return FirstThatWorks(ways | {"recorded": recorded(model), "step by step": one(model)})

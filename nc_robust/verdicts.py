@@ -42,18 +42,24 @@ def _groups(figure):
 
 # %% ../nbs/16_verdicts.ipynb #f4441791
 def report(figure, t: pd.DataFrame):
-    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on regimes that
-    were not drawn this time stay in the file if they come from runs of the same kind."""
+    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on networks and regimes
+    that were not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
-    if path.exists() and len(found):
-        kind = ["dataset", "norm", "arch", "seeds", "per_class", "width", "epochs", "eps"]
-        old = pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS)
-        alike = old[kind].astype(str).apply(tuple, axis=1).isin(set(found[kind].astype(str).apply(tuple, axis=1)))
-        found = pd.concat([old[alike & ~old.regime.isin({r.c.regime for r in figure.runs})], found])
-    write_bytes(path, found.to_csv(index=False).encode())
-    shown = found[found.regime.isin({r.c.regime for r in figure.runs})][["claim", "text", "regime", "arch", "value", "verdict", "test"]]
-    return shown.style.set_uuid("claims").hide(axis="index").format({"value": "{:.3g}"})\
-        .set_properties(**{"text-align": "left"}).set_table_styles([dict(selector="th", props="text-align: left")])
+    kept = _kept(pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS), found, figure) if path.exists() else found[:0]
+    if len(found) or not path.exists(): write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
+    shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]].style.set_uuid("claims").hide(axis="index")
+    return shown.format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles(
+        [dict(selector="th", props="text-align: left")])
+
+# %% ../nbs/16_verdicts.ipynb #c0100005
+def _kept(old, found, figure):
+    "Of the verdicts `old` those that the new ones `found` do not replace: of other networks or regimes, in all else of the same kind."
+    kind, drawn = ["dataset", "norm", "seeds", "per_class", "epochs", "eps"], {(r.c.regime, r.c.arch) for r in figure.runs}
+    width, told = dict(zip(found.arch, found.width.astype(str))), lambda t: t[kind].astype(str).apply(tuple, axis=1)
+    if old.empty or found.empty: return old[:0]
+    alike = set(told(found))
+    return old[[k in alike and width.get(a, str(w)) == str(w) and (r, a) not in drawn
+                for k, r, a, w in zip(told(old), old.regime, old.arch, old.width)]]
 
 # %% ../nbs/16_verdicts.ipynb #576f3dba
 SIZE = ["dataset", "per_class", "epochs", "seeds"]

@@ -36,6 +36,8 @@ def change(root, case):
     if case == "gray": image(root / "train/dog/1.png", mode="L")
     if case == "test size": [image(f, size=(9, 9)) for f in (root / "test").rglob("*.png")]
     if case == "corrupt": (root / "test/cat/1.png").write_bytes(b"not an image")
+    if case == "link": (root / "train/cat/new.png").symlink_to(root / "nowhere.png")
+    if case == "ppm": (root / "train/cat/new.ppm").write_bytes(b"P6\n8 eight\n255\n" + bytes(192))
     if case == "cut off": (root / "test/cat/1.png").write_bytes((root / "test/cat/1.png").read_bytes()[:90])
 
 @pytest.mark.parametrize("case, error, says", [
@@ -43,6 +45,7 @@ def change(root, case):
     ("train only", ValueError, "fox"), ("test only", ValueError, "fox"), ("one class", ValueError, "1 class.*at least two"),
     ("size", ValueError, r"dog/1.png has shape \(3, 9, 8\).*\(3, 8, 8\)"), ("gray", ValueError, r"dog/1.png has shape \(1, 8, 8\)"),
     ("test size", ValueError, "one size"), ("corrupt", ValueError, "cat/1.png is not a readable image"),
+    ("link", ValueError, "cat/new.png is a link to nothing"), ("ppm", ValueError, "cat/new.ppm is not a readable image"),
     ("cut off", ValueError, "cat/1.png is not a readable image")])
 def test_broken_folder_is_named(folder, case, error, says):
     "Each fault is one error that names the folder or file; after repair nothing of it is left in the cache."
@@ -50,7 +53,7 @@ def test_broken_folder_is_named(folder, case, error, says):
     kept = {f: f.read_bytes() for f in folder.rglob("*.png")}
     change(folder, case)
     with pytest.raises(error, match=says): load(f"folder:{folder}")
-    for f in set(folder.rglob("*.png")) - set(kept): f.unlink(); f.parent.rmdir()
+    for f in set(folder.rglob("*.p[np]*")) - set(kept): f.unlink(); list(f.parent.iterdir()) or f.parent.rmdir()
     for f, b in kept.items(): f.parent.mkdir(parents=True, exist_ok=True); f.write_bytes(b)
     assert digest(load(f"folder:{folder}")) == whole
 
@@ -119,6 +122,40 @@ def test_pixels_and_statistics():
     mean, std = statistics(torch.cat([x, x // 2], 1))
     p = torch.cat([x, x // 2], 1).double() / 255
     assert mean == pytest.approx(p.mean((0, 2, 3)).tolist()) and std == pytest.approx(p.std((0, 2, 3), correction=0).tolist())
+
+def test_a_constant_channel_stays_in_scale():
+    "Its deviation is 1, so that a perturbation of it is not blown up."
+    x = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8); x[:, 2] = 7
+    mean, std = statistics(x)
+    assert std[2] == 1 and mean[2] == pytest.approx(7 / 255) and 0.2 < std[0] < 0.4
+
+def test_pixels_are_made_once():
+    "Floats, which are pixels already, are refused instead of being divided by 255."
+    with pytest.raises(ValueError, match="must be uint8.*float32"): pixels(torch.rand(2, 3, 8, 8))
+
+@pytest.mark.parametrize("per_class", [0, -1, 1.5, True])
+def test_images_per_class_are_a_whole_number(per_class):
+    with pytest.raises(ValueError, match="per_class must be a whole number >= 1"): load("digits", per_class)
+
+def test_cifar_is_downloaded_by_one_process(tmp_path, monkeypatch):
+    "What is there is read without a lock; what is not is fetched under one, and a failure says what to do."
+    from filelock import FileLock, Timeout
+    from torchvision import datasets
+    calls = []
+    class Cifar:
+        data, targets, classes = np.zeros((2, 32, 32, 3), np.uint8), [0, 1], ["a", "b"]
+        def __init__(self, root, train, download):
+            calls.append(download)
+            if not download and not (root / "whole").exists(): raise RuntimeError("not found")
+            if download:
+                with pytest.raises(Timeout): FileLock(root / ".cifar10.lock").acquire(timeout=0)
+                if (root / "offline").exists(): raise OSError("no route")
+    monkeypatch.setattr(datasets, "CIFAR10", Cifar)
+    assert load("cifar10", data_root=tmp_path / "new").train.x.shape == (2, 3, 32, 32) and calls == [False, True, True]
+    (tmp_path / "new/offline").touch()
+    with pytest.raises(FileNotFoundError, match="no route.*folder:<path>"): load("cifar10", data_root=tmp_path / "new")
+    (tmp_path / "new/whole").touch(); calls.clear()
+    assert load("cifar10", data_root=str(tmp_path / "new")).classes == ["a", "b"] and calls == [False, False]
 
 def test_unknown_dataset():
     "The message lists what there is."

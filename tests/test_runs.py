@@ -264,6 +264,17 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     there.csv.write_bytes(there.csv.read_bytes()[:-20])
     with pytest.raises(ValueError, match="damaged"): history(there)
 
+def test_publishing_stops_at_a_damaged_table(done, tmp_path, monkeypatch):
+    "Nothing is published of a run with a damaged table; the error names it. An unknown table is refused before anything is trained."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    results.extra(done[0], "predicted")
+    extra = done[0].table_file("predicted")
+    extra.write_bytes(extra.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="predicted.csv is damaged"): results.publish(done[0])
+    assert not (tmp_path / "figures").exists()
+    monkeypatch.setattr(results, "history", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="unknown table 'layer'; did you mean layers"): results.extra(done[0], "layer")
+
 def test_publishing_keeps_runs_apart(done, tmp_path, monkeypatch):
     "Only finished runs are published, and one of another precision goes beside what is there, not over it."
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
@@ -519,6 +530,8 @@ def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path):
     assert t.value.notna().any() and set(t.metric) > {"nc1", "accuracy"} and ask(tmp_path / "a").equals(t)
     with pytest.raises(ValueError, match="trained on other data.*move"): ask(tmp_path / "b")
     pictures_in(tmp_path / "a" / "set #1", 50)
+    with pytest.raises(ValueError, match="trained on other data"): ask(tmp_path / "a")
+    next(files.runs_root().glob("*set*/history.csv")).unlink()
     with pytest.raises(ValueError, match="trained on other data"): ask(tmp_path / "a")
     shutil.rmtree(tmp_path / "a")
     assert ask(tmp_path / "a").equals(t)

@@ -1,0 +1,72 @@
+"Verdicts follow from the tables, stay while other networks are judged, and are none where a table cannot say."
+import numpy as np, pandas as pd, pytest
+from nc_robust import figures, plots, verdicts
+from nc_robust.claims import CLAIMS, Evidence, judge
+from nc_robust.files import out_folder
+
+def drawn(**more):
+    "Figure 2 on published digits, judged; its file of claims."
+    figure = figures.Figure("fig2", scale="quick", source="published", **more)
+    verdicts.report(figure, figures.table(figure))
+    return pd.read_csv(out_folder() / "fig2_digits_claims.csv")
+
+@pytest.mark.parametrize("more", [dict(archs="vgg11", regime="st"), dict(archs="vgg11"), dict(regime="at"), dict(regime="trades")])
+def test_verdicts_of_what_is_not_drawn_stay(more):
+    "Drawing one network or one regime again, or a regime without claims there, leaves the other verdicts in the file."
+    before = drawn()
+    assert len(before) > 10
+    key = ["claim", "regime", "arch"]
+    assert drawn(**more).sort_values(key, ignore_index=True).equals(before.sort_values(key, ignore_index=True))
+
+@pytest.mark.parametrize("more", [dict(seeds=2), dict(archs="vgg11", seeds=2)])
+def test_verdicts_of_other_runs_go(more):
+    "A file never mixes seeds."
+    drawn()
+    assert set(drawn(**more).seeds) == {2}
+
+def test_a_replaced_file_is_announced(capsys):
+    "Whoever draws other runs over a figure is told."
+    figure = lambda **k: figures.Figure("fig11", scale="quick", source="published", archs="vgg11", **k)
+    first, second = figure(regime="st"), figure(regime="at")
+    for f in (first, first): figures.save(f, None, figures.table(f))
+    assert "other runs" not in capsys.readouterr().out
+    figures.save(second, None, figures.table(second))
+    assert "fig11_digits.csv showed other runs until now; it is replaced" in capsys.readouterr().out
+
+def test_figure_1_shows_one_network():
+    "Two seeds or networks, of which one would be drawn, are refused before anything is trained."
+    with pytest.raises(ValueError, match="give one of archs and seeds"): figures.Figure("fig1", archs="vgg11,preact_resnet18", seeds="1,2")
+
+def table(classes=10, **last):
+    "A table in which everything collapses from epoch 1 to 3 for both regimes, but for the values in `last` at the end."
+    metrics = dict(accuracy=1, loss=0.1, kl=0.1, nc1=1, equinorm=1, equinorm_cv=1, equiangular=1, nc3=1, nc4=0)
+    return pd.DataFrame([dict(regime=r, view=v, metric=m, split="train", layer="features", seed=1, epoch=e,
+                              value=last.get(f"{v}_{m}", x * 0.01) if e == 3 and m != "accuracy" else x)
+                         for r in ("st", "at", "trades") for v in ("clean", "perturbed", "gaussian") for m, x in metrics.items()
+                         for e in (1, 2, 3)])
+
+def verdict(number, regime, t, C=10): return judge(next(c for c in CLAIMS if c.number == number), Evidence(t, C), regime)
+
+@pytest.mark.parametrize("number, regime", [(1, "st"), (3, "st"), (8, "at"), (14, "trades")])
+def test_nc2_of_two_classes_says_nothing(number, regime):
+    "Two centred means of equal classes are opposite and equally long whatever the network does; such a claim is not measured."
+    found = verdict(number, regime, table(), C=2)
+    assert found["verdict"] == "not measured" and "two classes" in found["test"]
+    assert "two classes" not in verdict(number, regime, table())["test"]
+
+def test_a_zero_is_no_verdict():
+    "The logarithm of an NC1 of 0 decides nothing."
+    assert verdict(9, "at", table(gaussian_nc1=0.0, perturbed_nc1=0.05))["verdict"] == "not measured"
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14])
+def test_a_table_without_the_last_layer_is_no_verdict(number):
+    "What a rule looks for and does not find is named, not an error."
+    for r in next(c for c in CLAIMS if c.number == number).regimes:
+        assert verdict(number, r, table().assign(layer="conv1"))["verdict"] == "not measured"
+
+def test_a_curve_goes_from_left_to_right():
+    "Also where the first seed lacks a point that a logarithmic axis cannot show."
+    t = pd.DataFrame([dict(seed=s, epoch=e, value=float(not (s == 1 and e == 20))) for s in (1, 2) for e in (10, 20, 30)])
+    ax = plots.plt.figure().add_subplot()
+    plots.curve(ax, t, "epoch", "clean", log=True)
+    assert ax.lines[0].get_xdata().tolist() == [10, 20, 30] and np.isfinite(ax.lines[0].get_ydata()).all()
