@@ -88,9 +88,10 @@ def forward_flops(arch: str, width: int, size: int, channels: int = 3) -> float:
 def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> float:
     """TFLOP/s of an n x n matrix product or of a 3x3 convolution about as large, the best of five of the faster one;
     `precision` is fp32, bf16 or tf32 (fp32 as a GPU's convolutions take it)."""
-    kind = dict(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    m, w = torch.randn(n, n, **kind), torch.randn(n // 8, n // 8, 3, 3, **kind)
-    x = torch.randn(max(1, n // 128), n // 8, 32, 32, **kind).to(memory_format=torch.channels_last)
+    kind = dict(generator=generator(device, 0, "peak"), device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    random = lambda *shape: torch.randn(*shape, **kind)
+    m, w = random(n, n), random(n // 8, n // 8, 3, 3)
+    x = random(max(1, n // 128), n // 8, 32, 32).to(memory_format=torch.channels_last)
     work = dict(product=(2 * n**3, lambda: m @ m), convolution=(18 * x.numel() * len(w), lambda: F.conv2d(x, w, padding=1)))
     with strict_fp32():
         if precision == "tf32": torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "tf32"

@@ -1,7 +1,9 @@
 "Figure notebooks: short, with their parameters tagged, refusing what they do not know."
 import os, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
-import nbformat, pandas as pd, pytest
+import pandas as pd, pytest
+
+nbformat = pytest.importorskip("nbformat")           # a machine that only trains may lack Jupyter
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 BEYOND = [NBS / "adaptive.ipynb", NBS / "trades.ipynb"]
@@ -64,21 +66,23 @@ def test_two_notebooks_one_run(tmp_path):
     assert sum("trained by another process" in (tmp_path / f"{i}.ipynb").read_text() for i in "ab") == 1
 
 def test_killed_make_figures_goes_on(tmp_path):
-    "`make figures`, all of its processes killed with -9 in mid-run, goes on when called again; a third call finds nothing left to train."
+    """`make figures`, all of its processes killed with -9 in mid-run, goes on when called again; a third call finds nothing
+    left to train. The folders have spaces in their names."""
     root = NBS.parent
     recipe = re.search(r"bin/snakemake (.*)", subprocess.run(["make", "-n", "figures", "ARGS=figures=fig16"], cwd=root,
                                                              capture_output=True, text=True, check=True).stdout)[1]
     command = [Path(sys.executable).parent / "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path,
                *shlex.split(recipe.replace("scale=quick", "scale=smoke"))]
     (tmp_path / "nbs").symlink_to(NBS)
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    out, kept = tmp_path / "my figures", tmp_path / "my runs"
+    env = os.environ | dict(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", NC_ROBUST_OUT=str(out), NC_ROBUST_RUNS=str(kept))
     p = subprocess.Popen(command, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("runs/*/.lock")): time.sleep(0.05); assert p.poll() is None
+    while not list(kept.glob("*/.lock")): time.sleep(0.05); assert p.poll() is None
     os.killpg(p.pid, signal.SIGKILL); p.wait()
-    assert not (tmp_path / "out/fig16.ipynb").exists()
+    assert not (out / "fig16.ipynb").exists()
     again = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr[-2000:]
-    assert (tmp_path / "out/claims.csv").exists() and len(list(tmp_path.glob("runs/*/finished"))) == 2
+    assert (out / "claims.csv").exists() and len(list(kept.glob("*/finished"))) == 2
     said = lambda *more: subprocess.check_output([*command, *more], env=env, stderr=subprocess.STDOUT, text=True, timeout=240)
     assert "Nothing to be done" in said() and "params have changed" in said("seeds=2", "--dry-run")      # other seeds are drawn anew
 
@@ -87,3 +91,13 @@ def test_code_fits_the_page():
     code = [(p.stem, c.source) for p in NBS.glob("*.ipynb") for c in nbformat.read(p, 4).cells if c.cell_type == "code"]
     code += [(p.name, p.read_text(encoding="utf-8")) for p in Path(__file__).parent.glob("*.py")]
     assert not [(name, line) for name, source in code for line in source.splitlines() if len(line) > 140]
+
+def test_the_benchmark_runs_without_jupyter(tmp_path):
+    "`tests/cells.py` runs the page of the benchmark where there is only what the package itself imports."
+    absent = ("IPython", "fastcore", "foolbox", "jupyter_client", "nbdev", "nbformat", "papermill", "platformdirs")
+    page, runner = NBS / "17_bench.ipynb", NBS.parent / "tests/cells.py"
+    code = (f"import runpy, sys; sys.modules.update(dict.fromkeys({absent})); sys.argv = ['cells.py', {str(page)!r}]\n"
+            f"runpy.run_path({str(runner)!r}, run_name='__main__')")
+    done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ, IN_TEST="1"), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"cell 37: [\d.]+ s", done.stdout)

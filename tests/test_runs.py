@@ -123,7 +123,7 @@ def test_a_stop_request_while_measuring_is_heard(when, says, done, tmp_path, mon
 
 def test_notebook_interrupt(tmp_path):
     "The stop button ends a cell with `Stopped` and how to go on; the kernel lives, and the same cell goes on from the saved epoch."
-    from jupyter_client.manager import start_new_kernel
+    start_new_kernel = pytest.importorskip("jupyter_client.manager").start_new_kernel
     kernel, client = start_new_kernel(kernel_name="python3", env=dict(os.environ))
     said = []
     def cell(code, until=None):

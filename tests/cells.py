@@ -1,0 +1,17 @@
+"""The code of a notebook on a machine without Jupyter, papermill and nbdev: python tests/cells.py nbs/17_bench.ipynb
+Runs cell after cell and says how long each took; tables go where the notebook writes them, pictures are not shown."""
+import json, sys, time
+from pathlib import Path
+import matplotlib
+
+def main(path):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent)); matplotlib.use("agg")
+    names = {"__name__": "__main__"}
+    for i, cell in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))["cells"]):
+        code = "".join(cell["source"])
+        if cell["cell_type"] != "code" or "nbdev" in code or code.startswith("#| default_exp"): continue
+        began = time.time()
+        exec(compile(code, f"{path}, cell {i}", "exec"), names)
+        print(f"cell {i}: {time.time() - began:.1f} s", flush=True)
+
+if __name__ == "__main__": main(*sys.argv[1:])
