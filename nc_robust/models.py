@@ -37,7 +37,7 @@ class Network(nn.Module):
 
 # %% ../nbs/03_models.ipynb #c5dfe193
 class PreActBlock(nn.Module):
-    "Two 3x3 convolutions, each preceded by batch norm and ReLU, around a shortcut."
+    "Two 3x3 convolutions, each preceded by batch norm and ReLU, around a shortcut (He et al. 2016)."
     def __init__(self, c_in: int, c_out: int, stride: int = 1):
         super().__init__()
         self.bn1, self.bn2 = nn.BatchNorm2d(c_in), nn.BatchNorm2d(c_out)

@@ -50,7 +50,7 @@ def quantities(regime: str) -> list:
 
 # %% ../nbs/13_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
-    "Draw `value` over column `x` for one view, mean and band over seeds."
+    "Draw `value` over column `x` of the rows `t` of one view: mean and band over the column `seed`, of the logarithm if `log`."
     label, colour, line, marker = VIEW_STYLES.get(view, (view, "k", "-", "o"))
     t = t[np.isfinite(t.value) & ((t.value > 0) | (not log))]
     if t.empty: return
@@ -98,7 +98,8 @@ def columns_of(t, *by) -> list:
 # %% ../nbs/13_plots.ipynb #fb34b9b1
 def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None,
              by=("regime", "arch"), labels=None):
-    """Curves over epochs: a row for each of `metrics` (a name, or (name, views)), a column for each of `by`.
+    """Curves over epochs of the tidy table `t` with columns `regime` and `arch`: a row for each of `metrics` (a name, or (name,
+    views)), a column for each of `by`.
     `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend."""
     t = t[(t.split == split) & (t.layer == "features")]
     rows = [(METRICS[n][0], n, v) for n, v in (m if isinstance(m, tuple) else (m, views) for m in metrics)]
@@ -159,7 +160,7 @@ def by_direction(t: pd.DataFrame, by=("regime", "arch"), width=PAGE + 1.5):
 
 # %% ../nbs/13_plots.ipynb #8e503f09
 def by_radius(t: pd.DataFrame, metrics, x="measured", xlabel="eps", width=PAGE):
-    "Metrics of perturbed images at convergence over a radius (column `x` of the table)."
+    "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows taken for perturbed images; a column for each arch."
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
         curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
@@ -173,7 +174,7 @@ def _radius_labels(radii) -> list:
 
 # %% ../nbs/13_plots.ipynb #413cbd37
 def by_class(t: pd.DataFrame, marks=None, width=PAGE):
-    "Count, norms and angle of every predicted class, sorted: a row for each, a column for each arch."
+    "Count, norms and angle (radians) of every predicted class (the table `predicted`), sorted: a row for each, a column for each arch."
     rows = [("predictions", ("count", "predicted")),
             ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")),
             ("angle to the\nclean mean (rad)", ("angle", "predicted"))]

@@ -24,7 +24,8 @@ from .train import fast_step, start, train_epoch
 
 # %% ../nbs/10_runs.ipynb #52d53cad
 class Run:
-    "One configuration and its folder."
+    """One configuration and its folder. `data_root`: where CIFAR is kept; `source`: `runs` (train, resume or read) or `published` (the
+    repository's tables); `device`: None for a GPU if there is one. `ValueError` for another source or device."""
     def __init__(self, c: Config, data_root=None, source: str = "runs", device=None):
         if choice("source", source, ("runs", "published")) == "published": c = _as_published(c)
         self.c, self.name, self.data_root, self.source = c, run_name(c), data_root, source
