@@ -160,7 +160,7 @@ def by_direction(t: pd.DataFrame, by=("regime", "arch"), width=PAGE + 1.5):
 
 # %% ../nbs/13_plots.ipynb #8e503f09
 def by_radius(t: pd.DataFrame, metrics, x="measured", xlabel="eps", width=PAGE):
-    "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows taken for perturbed images; a column for each arch."
+    "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows as perturbed images; a column for each arch."
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
         curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
