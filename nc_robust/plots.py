@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'REGIME_STYLES',
-           'BEYOND', 'CLASSES', 'quantities', 'curve', 'grid', 'columns_of', 'by_epoch', 'by_regime', 'level',
-           'by_layer', 'by_direction', 'by_radius', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
+           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'quantities', 'curve', 'grid', 'columns_of', 'by_epoch',
+           'by_regime', 'level', 'by_layer', 'by_direction', 'by_radius', 'by_class', 'simplex_panel', 'simplices',
+           'animate', 'save_figure']
 
 # %% ../nbs/13_plots.ipynb #58b86ae6
 import io, json, math
@@ -137,8 +138,20 @@ def level(ax, y, text):
     ax.annotate(text, (1, y), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=6.5, color="0.3")
 
 # %% ../nbs/13_plots.ipynb #e4e36a5f
+_look = lambda metric: [(v, metric, "train", {}) for v in ("clean", "perturbed")]
+LAYERS = [("NC1", True, _look("nc1")), ("NC2 equinorm", True, _look("equinorm")),      # figures 11 and 13
+          ("NC2 equiangular", True, _look("equiangular")), ("NC4", False, _look("nc4"))]
+
+_both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {view}")),
+                              (view, metric, "test", dict(label="test", color="0.35", ls=":", marker="^"))]
+CENTRES = [("NCC accuracy\n(clean)", False, _both("clean", "ncc_accuracy")),            # figures 12 and 14
+           ("NCC robustness\n(perturbed)", False, _both("perturbed", "ncc_accuracy")),
+           ("NCC-network match\n(clean)", False, _both("clean", "ncc_match")),
+           ("NCC-network match\n(perturbed)", False, _both("perturbed", "ncc_match"))]
+
 def by_layer(t: pd.DataFrame, rows, by=("regime", "arch"), width=PAGE + 1.5):
-    "Curves over layers: `rows` are (label, log, [(view, metric, split, style)]) with style overriding the view's look."
+    """Curves over layers of the tidy table `t`: `rows` are (label, log, [(view, metric, split, style)]) with style overriding the
+    view's look."""
     def draw(ax, row, column):
         g = column[1].assign(depth=lambda d: d.layer.map({l: i for i, l in enumerate(dict.fromkeys(d.layer))}))
         for view, metric, split, style in row[2]:
