@@ -221,8 +221,11 @@ def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None)
     for group in opt.param_groups: group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(device)
     changes = lambda: [*model.state_dict().values(),
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
-    recorded = lambda net: Recorded(one(net), changes, generator(device, 0, "recorded"), record or cuda_graph)
+    recorded = lambda step: Recorded(step, changes, generator(device, 0, "recorded"), record or cuda_graph)
+    def with_compiler(plain=one(model)):                                   # the short last batch is not worth compiling for
+        full = one(compiled(model))
+        return recorded(lambda x, *rest: (full if len(x) == c.batch_size else plain)(x, *rest))
     pays = c.regime != "st" and c.epochs * images / c.batch_size > 30_000
-    made = cache(lambda: recorded(compiled(model)))                  # an error in it is one of the way, not of `fast_step`
+    made = cache(with_compiler)                                      # an error in it is one of the way, not of `fast_step`
     ways = {"compiled and recorded": lambda *batch: made()(*batch)} if pays else {}
-    return FirstThatWorks(ways | {"recorded": recorded(model), "step by step": one(model)})
+    return FirstThatWorks(ways | {"recorded": recorded(one(model)), "step by step": one(model)})

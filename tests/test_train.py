@@ -79,6 +79,20 @@ def test_compiled_where_it_pays(monkeypatch):
     history(Run(configure("st", "vgg11", "smoke", epochs=1)), progress=False)
     assert asked == [120]
 
+def test_only_full_batches_are_compiled(monkeypatch):
+    "The short last batch of an epoch takes the plain step, with the same weights."
+    import nc_robust.train as train
+    class Compiled(torch.nn.Module):
+        def __init__(self, m): super().__init__(); self.m = m
+        def forward(self, x): sizes.add(len(x)); return self.m(x)
+    c, d, sizes = configure("at", "vgg11", "smoke", steps=2, batch_size=16, precision="fp32"), load("digits", 4), set()
+    monkeypatch.setattr(train, "compiled", Compiled)
+    def run(**how):
+        model, opt = start(c, d)
+        train_epoch(model, opt, d, c, 0, step=fast_step(c, model, opt, **how))
+        return torch.cat([p.flatten() for p in model.state_dict().values()])
+    assert torch.equal(run(), run(images=10**9, record=rerun)) and sizes == {16}
+
 def test_no_compiler_is_no_error(monkeypatch, capsys):
     "Where `torch.compile` refuses, the step says so and is recorded only."
     import nc_robust.train as train
