@@ -9,7 +9,7 @@ __all__ = ['FITTED', 'CLAIMS', 'ST', 'AT', 'TRADES', 'Missing', 'NotReached', 'E
 import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from .metrics import etf_angle
+from .metrics import etf_angle, random_equiangular
 
 # %% ../nbs/15_claims.ipynb #f17e6d99
 class Missing(Exception): "A rule needs a number that the table does not hold."
@@ -26,8 +26,9 @@ def _number(v, key):
 
 # %% ../nbs/15_claims.ipynb #f17e6da9
 class Evidence:
-    "Look-ups in the tidy table `t` of one architecture; `C` classes; `beta`, the weight of the TRADES term."
-    def __init__(self, t: pd.DataFrame, C: int, beta: float = 6.0): self.t, self.C, self.beta, self.right = t, C, beta, etf_angle(C)
+    "Look-ups in the tidy table `t` of one architecture; `C` classes; `beta`, the weight of the TRADES term; `p`, the last layer's width."
+    def __init__(self, t: pd.DataFrame, C: int, beta: float = 6.0, p: int = None):
+        self.t, self.C, self.beta, self.p, self.right = t, C, beta, p, etf_angle(C)
 
     def rows(self, regime, view, metric, split):
         "The records; `Missing` if there are none. NC2 of two classes is 0 whatever the network does."
@@ -59,6 +60,16 @@ class Evidence:
         "Training accuracy by epoch on what the regime trains on."
         return self.series(regime, "clean" if regime == "st" else "perturbed", "accuracy")
 
+    def hit(self, regime, so_far):
+        "`NotReached` unless the targeted attack reached its target nearly everywhere: else a class mixes what arrived and what did not."
+        s = self.last(regime, "targeted", "success")
+        if s < 0.95: raise NotReached(f"the attack reached its target for {s:.0%} of the images, below 95%; {so_far}")
+        return s
+
+    def by_chance(self):
+        "What random directions would give for the equiangular term, as words."
+        return f"; random directions {random_equiangular(self.p):.3f}" if self.p else ""
+
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if there is none."
         fit = self.fit(regime)
@@ -89,10 +100,11 @@ def _(e, r):
     if e.fitted(r) == e.fit(r).index[-1]: raise NotReached(f"{r}: the terminal phase begins with the last measurement")
     ratios = {m: e.last(r, "clean", m) / e.terminal(r, "clean", m) for m in ("nc1", "equinorm", "equiangular", "nc3")}
     worst = max(ratios, key=ratios.get)
+    end = e.series(r, "clean", "nc1").to_numpy()[:-3:-1]
     rise = [m for m in ("nc1", "equinorm_cv", "equiangular", "nc3") if not e.last(r, "clean", m) < e.first(r, "clean", m)]
     return (ratios[worst], ratios[worst] < 1 and not rise and e.last(r, "clean", "nc4") < 0.01,
             f"end / start of terminal phase, largest of NC1 to NC3 ({worst}) < 1; end below the first epoch"
-            f"{''.join(f', not {m}' for m in rise)}; NC4 < 0.01")
+            f"{''.join(f', not {m}' for m in rise)}; NC4 < 0.01 (NC1 at the last measurement / at the one before {np.divide(*end):.3f})")
 
 @claim(2, "ST, Gaussian: collapse only slightly weaker than on clean images", (2, 6), ST)
 def _(e, r):
@@ -102,20 +114,23 @@ def _(e, r):
 
 @claim(3, "ST, perturbed: accuracy about 0, no variability collapse, no simplex", (2, 6), ST)
 def _(e, r):
-    a, n, q = (e.last(r, "perturbed", "accuracy"), e.last(r, "perturbed", "nc1") / e.last(r, "clean", "nc1"),
-               e.last(r, "perturbed", "equiangular") / e.last(r, "clean", "equiangular"))
-    return a, a < 0.05 and n > 10 and q > 2, f"perturbed accuracy < 0.05; NC1 {n:.0f} times clean (> 10), equiangular {q:.1f} times (> 2)"
+    a = e.last(r, "perturbed", "accuracy")
+    n, q, s = (e.last(r, "perturbed", m) / e.last(r, "clean", m) for m in ("nc1", "equiangular", "equinorm_cv"))
+    return (a, a < 0.05 and n > 10 and max(q, s) > 2, f"perturbed accuracy < 0.05; NC1 {n:.0f} times clean (> 10); equiangular {q:.1f} or "
+            f"relative equinorm {s:.1f} times (> 2)")
 
 # %% ../nbs/15_claims.ipynb #8149f842
 @claim(4, "ST, targeted: class means leap to the target's clean mean", (3, 10), ST)
 def _(e, r):
     v = e.last(r, "targeted", "simplex_similarity") / e.right
+    s = e.hit(r, f"angle to the target's mean / angle between ETF vertices {v:.2f}")
     return (v, v < 0.25, "angle to the target's mean / angle between ETF vertices < 0.25; the attack reached its target for "
-            f"{e.last(r, 'targeted', 'success'):.0%} of the images")
+            f"{s:.0%} of the images")
 
 @claim(5, "ST, targeted: the structure leapt to is less equal in norm and less concentrated", (3, 10), ST)
 def _(e, r):
     v = {m: e.last(r, "targeted", m) / e.last(r, "clean", m) for m in ("equinorm_cv", "nc1")}
+    e.hit(r, f"targeted / clean: relative equinorm {v['equinorm_cv']:.2g}, NC1 {v['nc1']:.2g}")
     return min(v.values()), min(v.values()) > 1, "targeted / clean, smaller of equinorm (relative to the mean norm) and NC1 > 1"
 
 @claim(6, "ST, untargeted, by predicted label: uneven counts and norms, a small angle to the clean mean", (7,), ST)
@@ -142,7 +157,9 @@ def _(e, r):
     views = ("clean", "perturbed")
     v = max(e.last(r, x, "nc1") / e.first(r, x, "nc1") for x in views)
     falls = all(e.last(r, x, m) < e.first(r, x, m) for x in views for m in ("equiangular", "nc3", "nc4"))
-    return v, v < 0.1 and falls, "NC1 end / first epoch, larger of the two views < 0.1; equiangular, NC3 and NC4 fall too"
+    angles = max(e.last(r, x, "equiangular") for x in views)
+    return (v, v < 0.1 and falls, "NC1 end / first epoch, larger of the two views < 0.1; equiangular, NC3 and NC4 fall too "
+            f"(equiangular to {angles:.3f}{e.by_chance()})")
 
 # %% ../nbs/15_claims.ipynb #b0e5dd24
 @claim(9, "AT: perturbed NC1 above clean; clean and Gaussian coincide", (2, 6), AT)
@@ -178,9 +195,10 @@ def _(e, r):
 
 @claim(14, "TRADES: no ETF, even far into the terminal phase", (4, 5, 8, 9), TRADES)
 def _(e, r):
-    e.fitted(r, 0.9); e.fitted("at", 0.9)
     (mine, at), (norms, norms_at) = ([e.last(k, "clean", m) for k in (r, "at")] for m in ("equiangular", "equinorm_cv"))
-    return (mine / at, mine / at > 1.5, f"clean equiangular TRADES / AT > 1.5 ({mine:.3f}, {at:.3f}; relative equinorm "
+    try: e.fitted(r); e.fitted("at")
+    except NotReached as m: raise NotReached(f"{m}; clean equiangular TRADES / AT {mine / at:.2f} ({mine:.3f}, {at:.3f}{e.by_chance()})")
+    return (mine / at, mine / at > 1.5, f"clean equiangular TRADES / AT > 1.5 ({mine:.3f}, {at:.3f}{e.by_chance()}; relative equinorm "
             f"{norms / norms_at:.1f} times AT's); perturbed accuracy peaked at {e.fit(r).max():.2%}")
 
 # %% ../nbs/15_claims.ipynb #9c7ac9f6
@@ -191,6 +209,11 @@ def _fit(v):
 
 def _early(v): return v[:len(v) // 2]
 
+def _kept(e, r):
+    "The share of its clean accuracy that the best early layer's nearest-centre classifier keeps on perturbed training images."
+    clean, perturbed = (_early(e.layers(r, v, "ncc_accuracy")) for v in ("clean", "perturbed"))
+    return perturbed.max() / clean[perturbed.argmax()]
+
 @claim(17, "layers, clean: log NC1 falls steadily with depth, more slowly under AT", (11, 13), AT)
 def _(e, r):
     (st, fit), (at, fit_at) = (_fit(e.layers(k, "clean", "nc1")) for k in ("st", "at"))
@@ -199,15 +222,17 @@ def _(e, r):
 
 @claim(18, "layers, ST perturbed: early layers cluster as on clean, the last does not collapse", (11, 13), ST)
 def _(e, r):
-    v = e.layers(r, "perturbed", "nc1") / e.layers(r, "clean", "nc1")
+    clean = e.layers(r, "clean", "nc1")
+    v = e.layers(r, "perturbed", "nc1") / clean
     early = _early(v).max()
-    return v[-1], early < 2 and v[-1] > 10, f"NC1 perturbed / clean: last layer > 10, largest of the early ones {early:.2f} < 2"
+    return (v[-1], early < 2 and v[-1] > 10, f"NC1 perturbed / clean: last layer > 10, largest of the early ones {early:.2f} < 2 "
+            f"(clean NC1 of the early layers {_early(clean).min():.2g} to {_early(clean).max():.2g})")
 
 @claim(19, "layers, ST: early nearest-centre classifiers are robust where the network is not; later ones are not", (12, 14), ST)
 def _(e, r):
     early, late = zip(*((_early(v).max(), v[-1]) for v in (e.layers(r, "perturbed", "ncc_accuracy", s) for s in ("train", "test"))))
-    return (min(early), min(early) > 0.3 and max(late) < 0.1,
-            f"best early NCC robustness, lower of train and test > 0.3; last layer {max(late):.2f} < 0.1")
+    return (min(early), min(early) > 0.3 and max(late) < 0.1, "best early NCC robustness, lower of train and test > 0.3 "
+            f"({_kept(e, r):.0%} of the layer's clean accuracy on train); last layer {max(late):.2f} < 0.1")
 
 # %% ../nbs/15_claims.ipynb #79c102c1
 @claim(20, "layers: that early robustness is higher for ST than for AT", (12, 14), ST)
@@ -215,7 +240,8 @@ def _(e, r):
     early = lambda k, split: _early(e.layers(k, "perturbed", "ncc_accuracy", split))
     st, at, st_test, at_test = early("st", "train"), early("at", "train"), early("st", "test"), early("at", "test")
     return (st.max() - at.max(), st.max() > at.max(), "best early NCC robustness on train, ST - AT > 0 (on test "
-            f"{st_test.max() - at_test.max():+.3f}; on train at the layer that is best for ST {st.max() - at[st.argmax()]:+.3f})")
+            f"{st_test.max() - at_test.max():+.3f}; on train at the layer that is best for ST {st.max() - at[st.argmax()]:+.3f}; of its "
+            f"clean accuracy ST's best keeps {_kept(e, 'st'):.0%}, AT's {_kept(e, 'at'):.0%})")
 
 @claim(21, "layers, train: NCC robustness and perturbed matching rate coincide", (12, 14), (*ST, *AT))
 def _(e, r):
@@ -228,19 +254,27 @@ def _steps(e, t, by):
     if e.C == 2: raise Missing("NC2 that says anything of two classes")
     t = t[t.metric.isin(("nc1", "equinorm_cv", "equiangular", "nc3", "nc4"))].groupby(["metric", by]).value.agg(_mean).unstack(0)
     if t.empty or t.isna().any(axis=None): raise Missing("an NC metric at one of the radii")
-    return [(a, b) for m in t for a, b in zip(t[m], t[m][1:])]
+    return [(a, b, m) for m in t for a, b in zip(t[m], t[m][1:])]
+
+def _extreme(steps, of):
+    "The ratio, largest or smallest (`of`) over steps, of an NC metric to its value at the next smaller radius, and which metric."
+    return of(((b / a, m) for a, b, m in steps if a), default=(math.nan, "none"))
 
 @claim(22, "AT with smaller radii: NC at the full radius improves monotonically with the radius of training", (15,), AT)
 def _(e, r):
     steps = _steps(e, e.t, "eps")
-    return (max((b / a for a, b in steps if a), default=math.nan), all(b < a or a == b == 0 for a, b in steps),
-            "largest ratio of an NC metric at a radius to that at the next smaller one < 1")
+    v, metric = _extreme(steps, max)
+    return (v, all(b < a or a == b == 0 for a, b, _ in steps),
+            f"largest ratio of an NC metric ({metric}) at a radius to that at the next smaller one < 1; all NC metrics that rise: "
+            f"{', '.join(sorted({m for a, b, m in steps if b > a})) or 'none'}")
 
 @claim(23, "ST: every NC metric grows monotonically with the radius of the attack", (16,), ST)
 def _(e, r):
     steps = _steps(e, e.t.assign(measured=e.t["view"].str.removeprefix("eps=").astype(float)), "measured")
-    return (min((b / a for a, b in steps if a), default=math.nan), all(b > a for a, b in steps),
-            "smallest ratio of an NC metric at a radius to that at the next smaller one > 1")
+    v, metric = _extreme(steps, min)
+    return (v, all(b > a for a, b, _ in steps),
+            f"smallest ratio of an NC metric ({metric}) at a radius to that at the next smaller one > 1; all NC metrics that fall: "
+            f"{', '.join(sorted({m for a, b, m in steps if b < a})) or 'none'}")
 
 # %% ../nbs/15_claims.ipynb #0d9bfa04
 def judge(c: Claim, e: Evidence, regime: str) -> dict:

@@ -139,7 +139,7 @@ def level(ax, y, text):
 
 # %% ../nbs/13_plots.ipynb #e4e36a5f
 _look = lambda metric: [(v, metric, "train", {}) for v in ("clean", "perturbed")]
-LAYERS = [("NC1", True, _look("nc1")), ("NC2 equinorm", True, _look("equinorm")),      # figures 11 and 13
+LAYERS = [("NC1", True, _look("nc1")), ("NC2 equinorm (cv)", True, _look("equinorm_cv")),      # figures 11 and 13: layers differ in scale
           ("NC2 equiangular", True, _look("equiangular")), ("NC4", False, _look("nc4"))]
 
 _both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {view}")),

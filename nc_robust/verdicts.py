@@ -27,12 +27,16 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue
             k, mine, seeds = g[0].c, t[t.arch == arch], sorted({r.c.seed for r in g})
-            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta), regime)
+            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta, 8 * k.width), regime)
             found, alone = verdict(mine), [verdict(mine[mine.seed == s])["verdict"] for s in seeds]
+            agree = alone.count(found["verdict"])
+            if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
+                found |= dict(verdict="undecided",
+                              test=f"{found['verdict']} on average, and for {agree} of {len(seeds)} seeds: {found['test']}")
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),
                             per_class=k.per_class or "all", width=k.width, epochs=k.epochs, eps=f"{figure.eps:.4g}", **found,
-                            agree=alone.count(found["verdict"]), runs=" ".join(r.name for r in g)))
+                            agree=agree, runs=" ".join(r.name for r in g)))
     return pd.DataFrame(out, columns=COLUMNS)
 
 def _groups(figure):
@@ -82,19 +86,21 @@ def merge(folder: Path) -> pd.DataFrame:
 # %% ../nbs/16_verdicts.ipynb #576f3dbc
 def _as(number, text, these, those, key, alike=False):
     pairs = these.merge(those, on=key, suffixes=("", "_2"))
-    pairs = pairs[~pairs.verdict.str.startswith("not ") & ~pairs.verdict_2.str.startswith("not ")]
+    pairs = pairs[pairs.verdict.isin(("holds", "does not hold")) & pairs.verdict_2.isin(("holds", "does not hold"))]
     pairs["alike"] = (pairs.per_class == pairs.per_class_2) & (pairs.epochs == pairs.epochs_2)
     if alike: pairs = pairs[pairs.alike]
     pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE, "norm"])
     for _, g in pairs.groupby([*SIZE, "norm", "arch"], sort=False):
         same, figures = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
         others = "" if same.all() else "; not " + ", ".join(sorted({str(c) for c in g.claim[~same]}))
+        both = f"{(g.verdict[same] == 'holds').sum()} as yes, {(g.verdict[same] != 'holds').sum()} as no"
         row = dict(claim=number, text=text, figure=figures, regime="all", value=same.mean(), agree=math.nan, runs="",
-                   verdict="holds" if same.all() else "does not hold", test=f"share of verdicts that agree = 1 ({len(g)} compared{others})")
+                   verdict="holds" if same.all() else "does not hold",
+                   test=f"share of verdicts that agree = 1 ({len(g)} compared; {both}{others})")
         yield pd.DataFrame([dict(g.iloc[0]) | row])
 
 # %% ../nbs/16_verdicts.ipynb #0088c0c7
-MARK = {"holds": "yes", "does not hold": "no", "not reached": "not reached", "not measured": "-"}
+MARK = {"holds": "yes", "does not hold": "no", "undecided": "undecided", "not reached": "not reached", "not measured": "-"}
 
 def markdown(t: pd.DataFrame) -> str:
     """The claims table for the README: a row for each claim, norm and regime, a column for each data set and size,
@@ -112,7 +118,7 @@ def markdown(t: pd.DataFrame) -> str:
 def _seeds(k): return f"{k} seed{'s' if k > 1 else ''}"
 
 def _verdicts(g, most):
-    number = lambda v: f"{v:.{4 if abs(v - 1) < 0.02 else 2}g}" if math.isfinite(v) else ""       # near 1, most thresholds are
+    number = lambda v: f"{v:.{4 if abs(v - 1) < 0.05 else 2}g}" if math.isfinite(v) else ""       # near 1, most thresholds are
     agree = lambda v: f"{v.agree:.0f} of {v.seeds}" if v.agree < v.seeds else ""
     shown = lambda v: f" ({inside})" if (inside := "; ".join(filter(None, (number(v.value), agree(v))))) else ""
     of = {v.arch: MARK[v.verdict] + shown(v) for v in g[::-1].itertuples()}
