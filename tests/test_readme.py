@@ -147,6 +147,9 @@ NUMBERS = {
     r"its nearest-centre classifier on (\d+) and (\d+) %": lambda: percent("at", "perturbed", "test", "ncc_accuracy"),
     r"release, has ([\d.]+) and ([\d.]+) times the NC1 of AT": lambda: value(13, regime="trades_frozen_bn"),
     r"its cosines are ([\d.]+) and ([\d.]+) times as far off \(14 is": lambda: cosines("trades_frozen_bn"),
+    r"disagree with the network on ([\d.]+) and ([\d.]+) % of the perturbed training images \(AT: ([\d.]+) and ([\d.]+) %\)":
+        lambda: [100 * x for r, f in (("trades_frozen_bn", "fig4_trades_frozen_bn"), ("at", "fig2_at"))
+                 for x in each(lambda e: e.last(r, "perturbed", "nc4"), f)],
     r"publish it, has ([\d.]+) and ([\d.]+) times the NC1": lambda: value(13, regime="trades"),
     r"13 fails; its cosines are ([\d.]+) and ([\d.]+) times": lambda: cosines("trades"),
     r"of the (\d+) and (\d+) % that the best early": lambda: adaptive("st", "perturbed"),
