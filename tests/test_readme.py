@@ -2,8 +2,10 @@
 import json, re, shutil
 from pathlib import Path
 import pandas as pd, pytest
+from nc_robust import plans
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS
+from nc_robust.files import read_head
 from nc_robust.metrics import random_equiangular
 from nc_robust.verdicts import TEXT, markdown, merge
 
@@ -84,6 +86,13 @@ def nc1_of_a_hundred():
     "AT's last NC1 on clean CIFAR-100 images, and its share of the first in percent."
     first, last = (each(lambda e: getattr(e, when)("at", "clean", "nc1"), "fig6_at", data="cifar100_30") for when in ("first", "last"))
     return [*last, *(100 * b / a for a, b in zip(first, last))]
+
+def one_machine():
+    "NC1 of TRADES over that of AT, CIFAR-100, PreActResNet18, seed 2; the tables name one processor."
+    both = plans.plan("trades,at", "preact_resnet18", 2, "pilot", dataset="folder:cifar100", source="published")
+    assert len({read_head(r.csv)["hardware"] for r in both}) == 1
+    e = Evidence(plans.collect(both), 100)
+    return [e.last("trades", "clean", "nc1") / e.last("at", "clean", "nc1")]
 
 def fit(regime): return each(lambda e: 100 * e.fit(regime).max(), *FULL)
 def ends(found): return [min(found), max(found)]
@@ -171,6 +180,7 @@ NUMBERS = {
     r"NC1 of AT on clean images ends at (\d+) and (\d+), ([\d.]+) and ([\d.]+) % of its first": nc1_of_a_hundred,
     r"frozen batch norm has ([\d.]+) and ([\d.]+) times that NC1": lambda: value(13, regime="trades_frozen_bn", **HUNDRED),
     r"times that NC1, the original ([\d.]+) and ([\d.]+) times": lambda: value(13, regime="trades", **HUNDRED),
+    r"\(PreActResNet18 ([\d.]+) with seed 2, too, both on one machine": one_machine,
     r"Under l2 frozen batch norm has ([\d.]+) and ([\d.]+) times the NC1":
         lambda: value(13, per_class="30", norm="l2", regime="trades_frozen_bn"),
 }
