@@ -1,5 +1,5 @@
 "Figure notebooks: short, with their parameters tagged, refusing what they do not know."
-import os, re, shlex, signal, subprocess, sys, time
+import json, os, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest
 
@@ -85,6 +85,12 @@ def test_killed_make_figures_goes_on(tmp_path):
     assert (out / "claims.csv").exists() and len(list(kept.glob("*/finished"))) == 2
     said = lambda *more: subprocess.check_output([*command, *more], env=env, stderr=subprocess.STDOUT, text=True, timeout=240)
     assert "Nothing to be done" in said() and "params have changed" in said("seeds=2", "--dry-run")      # other seeds are drawn anew
+
+def test_cells_have_names_of_their_own():
+    "No two cells of a notebook share an id: JupyterLab and git tell cells apart by it."
+    for p in NBS.glob("*.ipynb"):
+        ids = [c["id"] for c in json.loads(p.read_text(encoding="utf-8"))["cells"]]
+        assert len(set(ids)) == len(ids), p.name
 
 def test_code_fits_the_page():
     "No line of code in a notebook or a test is wider than 140 characters: a page of JupyterLab."
