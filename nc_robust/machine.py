@@ -6,8 +6,9 @@
 __all__ = ['usable_device', 'small', 'cores', 'deterministic', 'threads', 'stop_requests', 'provenance', 'joined']
 
 # %% ../nbs/09_machine.ipynb #09a00003
-import os, platform, signal, subprocess, threading
+import os, platform, re, signal, subprocess, threading
 from contextlib import contextmanager
+from pathlib import Path
 import torch
 import nc_robust
 from .files import repository
@@ -65,7 +66,7 @@ def stop_requests():
 # %% ../nbs/09_machine.ipynb #09a0000f
 def provenance(device="cpu") -> dict:
     "Version, commit, hardware and libraries, as text: what a number has to name."
-    hardware = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else f"{_processor()}, {cores()} cores"
+    hardware = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
     return dict(version=nc_robust.__version__, commit=_commit(), hardware=hardware,
                 torch=str(torch.__version__), python=platform.python_version())
 
@@ -77,9 +78,10 @@ def _commit():
     return commit + "+changes" * bool(changed) if commit else "unknown"
 
 def _processor():
-    if not os.path.exists("/proc/cpuinfo"): return platform.processor()
-    with open("/proc/cpuinfo") as f: lines = [l.split(":")[1].strip() for l in f if l.startswith("model name")]
-    return lines[0] if lines else platform.processor()
+    "Model, instruction set (two processors of one name may differ in it, and then round differently) and cores."
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    named = re.search(r"^model name\s*: (.*)$", info, re.M)
+    return f"{named[1] if named else platform.processor()} ({torch.backends.cpu.get_cpu_capability()}), {cores()} cores"
 
 # %% ../nbs/09_machine.ipynb #09a00012
 def joined(before: dict, now: dict) -> dict:
