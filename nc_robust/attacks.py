@@ -36,7 +36,8 @@ def step(x_adv, grad, step_size: float, norm: str = "linf"):
 
 # %% ../nbs/04_attacks.ipynb #21a60709
 def random_perturb(x, eps: float, norm: str = "linf", generator=None):
-    "Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape."
+    """Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape. linf: uniform in the
+    ball; l2: a random direction, its length uniform in [0, eps] (as in the paper's code)."""
     if norm_name(norm) == "linf":
         delta = torch.empty_like(x).uniform_(-1, 1, generator=generator) * eps
     else:
@@ -47,7 +48,8 @@ def random_perturb(x, eps: float, norm: str = "linf", generator=None):
 
 # %% ../nbs/04_attacks.ipynb #1817c77f
 def ce_direction(logits, y, gradient: str = "stable"):
-    "Direction of steepest ascent of the cross-entropy in logit space, (N, C)."
+    """Direction of steepest ascent of the cross-entropy in logit space, (N, C), at `logits` (N, C) for labels `y` (N,):
+    `summed` p - e_y, `published` that over N, `stable` q - e_y, with q the softmax over the other classes."""
     at_y = y.view(-1, 1)
     if gradient != "stable":
         d = logits.softmax(1)
@@ -57,7 +59,8 @@ def ce_direction(logits, y, gradient: str = "stable"):
 
 # %% ../nbs/04_attacks.ipynb #a2f5fabb
 def kl_direction(logits, reference, gradient: str = "stable"):
-    "Direction of steepest ascent of KL(softmax(reference) || softmax(logits)) in logit space, (N, C)."
+    """Direction of steepest ascent of KL(softmax(reference) || softmax(logits)) in logit space, (N, C), both (N, C):
+    softmax(logits) - softmax(reference); `stable`: scaled to largest entry 1, in float64 and without cancellation."""
     if gradient != "stable": return logits.softmax(1) - reference.softmax(1)
     log_p2, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
     gap, best = log_p2 - log_p, log_p.argmax(1, keepdim=True)

@@ -67,7 +67,8 @@ def _digits100():
         x = x.reshape(10, -1, *x.shape[1:])                                   # class, image, 1, 8, 8
         c, i = np.divmod(np.arange(100 * x.shape[1]), x.shape[1])
         left, right = np.divmod(c, 10)
-        return np.concatenate([x[left, i], x[right, (i * (left + 1) + 7 * right) % x.shape[1]]], axis=-1), c
+        other = (i * (left + 1) + 7 * right) % x.shape[1]                     # some fixed rule that gives each left digit other partners
+        return np.concatenate([x[left, i], x[right, other]], axis=-1), c
     return [pair(*split) for split in _digits()]
 
 # %% ../nbs/02_data.ipynb #954549f6

@@ -149,7 +149,7 @@ def frozen(model):
 @contextmanager
 def strict_fp32():
     """Run convolutions and matrix products in full float32 (no TF32, no bfloat16), on any device; what held before comes back.
-    (cuDNN's convolutions have TF32 from the start; afterwards `torch.backends.cudnn.conv` holds it, whatever is set for all.)"""
+    (One side effect: afterwards cuDNN's convolutions keep their own TF32 setting, and no longer follow the global one.)"""
     b = torch.backends
     kinds = b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul
     before = [k.fp32_precision for k in kinds]

@@ -39,8 +39,10 @@ def seconds_per_epoch(run: Run) -> float:
             step(x, y, gen)
             if run.device.startswith("cuda"): torch.cuda.synchronize(run.device)
     seconds = (time.time() - began) / 2
-    # forward passes of measuring over those of a training epoch: three attacks (ST) or that on the smaller test set
-    looks = (60 / 3 if c.regime == "st" else 30 / 24) / c.measure_every
+    # measuring attacks the test set and, for ST, the training set twice; in forward passes, over those of a training step
+    attacked = len(d.test.y) + 2 * len(d.train.y) * (c.regime == "st")
+    step_cost = 3 if c.regime == "st" else 2 * c.steps + 4
+    looks = 2 * c.steps * attacked / (step_cost * len(d.train.y)) / c.measure_every
     return len(parts) * seconds * (1 + looks)
 
 # %% ../nbs/12_plans.ipynb #5d1f0a17

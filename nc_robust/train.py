@@ -84,7 +84,7 @@ def regime(c: Config) -> Standard:
 
 # %% ../nbs/07_train.ipynb #23b635f6
 def learning_rate(c: Config, epoch: int, i: int, n_batches: int) -> float:
-    "The learning rate for batch `i` of `epoch` (both from 0)."
+    "The learning rate for batch `i` of `epoch` (both from 0): `c.lr` times 0.1 for each milestone passed."
     done = (epoch + (i + 1) / n_batches) / c.epochs
     return c.lr * 0.1 ** sum(done >= m for m in c.milestones)
 
@@ -160,7 +160,8 @@ def _mean_loss(losses, n, c, epoch):
 
 # %% ../nbs/07_train.ipynb #e6404035
 def plain_step(c: Config, model, opt, x, y, gen):
-    "One update as the published loops write it: the slow reference for `train_step`, with the same random numbers."
+    """One update on pixels `x` (N, channels, height, width), labels `y` (N,), as the published loops write it: the slow reference
+    for `train_step`, with the same random numbers."""
     x_adv, l2 = x, c.norm == "l2"
     if c.regime == "at": x_adv = plain_pgd(c, model, x, y, gen)
     elif c.regime != "st":

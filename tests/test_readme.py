@@ -82,16 +82,22 @@ def test_one_network_is_nearer_to_a_simplex_than_random_directions():
     assert len(found) > 30 and [k for k, v in found.items() if v < 1] == [("fig2_at_cifar10_500", "at", "vgg11")]
 
 NUMBERS = {
-    r"largest set here \(seeds 1 and 2\), (\d+) of (\d+) verdicts on .* are yes, (\d+) no, (\d+) \"not reached\"":
+    r"paper's 23 claims (\d+) are judged on it": lambda: [claims().claim.nunique()],
+    r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
     r"right on ([\d.]+) and ([\d.]+) % of the attacked images": lambda: each(attacked, "fig2_st"),
     r"NC1 (\d+) and (\d+) times the clean one": lambda: value(18),
+    r"cosines deviate by ([\d.]+) and ([\d.]+), those": lambda: each(lambda e: e.last("st", "clean", "equiangular"), "fig2_st"),
+    r"those of random directions by ([\d.]+) and ([\d.]+)\. ": lambda: [random_equiangular(p) for p in (128, 256)],
+    r"only VGG11's cosines \(([\d.]+)\) .* PreActResNet18's \(([\d.]+)\)":
+        lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at")[::-1],
     r"Most of the way: ([\d.]+) and ([\d.]+) of the angle between two vertices": lambda: each(angle_left, "fig3"),
     r"class means lie within ([\d.]+) and ([\d.]+) rad": lambda: value(10),
     r"([\d.]+) and ([\d.]+) times with batch norm frozen": lambda: value(13, regime="trades_frozen_bn"),
     r"release; ([\d.]+) and ([\d.]+) times as its own authors": lambda: value(13, regime="trades"),
-    r"They keep (\d+) and (\d+) % of the test images": lambda: adaptive("perturbed"),
-    r"aimed at themselves leaves (\d+) and (\d+) %": lambda: adaptive("adaptive"),
+    r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),
+    r"on (\d+) and (\d+) % when the network is attacked": lambda: adaptive("perturbed"),
+    r"on (\d+) and (\d+) % when the attack aims at that layer": lambda: adaptive("adaptive"),
     r"No: ([\d.]+) and ([\d.]+) times as fast": lambda: value(17),
     r"thirty images a class, ([\d.]+) and ([\d.]+) times\.": lambda: value(17, **HUNDRED),
 }
