@@ -61,7 +61,7 @@ class Evidence:
         return self.series(regime, "clean" if regime == "st" else "perturbed", "accuracy")
 
     def hit(self, regime, so_far):
-        "`NotReached` unless the targeted attack reached its target for 95 % of the images: else those of a target mix with some that stayed."
+        "`NotReached` unless the targeted attack reached its target for 95 % of the images: else they mix with some that stayed."
         s = self.last(regime, "targeted", "success")
         if s < 0.95: raise NotReached(f"the attack reached its target for {s:.0%} of the images, below 95%; {so_far}")
         return s
