@@ -5,6 +5,7 @@
 #   OMP_NUM_THREADS=1 snakemake -j2 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades
 from nc_robust import figures, files, plans
 import shlex
+from nc_robust.claims import CLAIMS
 from nc_robust.config import choice, default_scale, listed
 
 for name in config: choice("config key", name, ("scale", "figures", "dataset", "data_root", "seeds"))
@@ -18,6 +19,9 @@ MARK = str(files.runs_root() / "{run}" / "finished")
 def arguments(wildcards):
     "A run is a function of its configuration alone: here it is, for the command that starts one."
     return shlex.join(plans.arguments(RUNS[wildcards.run]))
+
+rule all:
+    input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS), [str(OUT / "claims.csv")] if any(set(PLANS) & set(c.figures) for c in CLAIMS) else []
 
 rule claims:
     input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)

@@ -8,7 +8,6 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 
 # %% ../nbs/04_attacks.ipynb #1ee9ace6
 import math, warnings
-from functools import partial
 import torch, torch.nn.functional as F
 from .config import choice, norm_name, number, radius, same_device
 from .models import cast_once, frozen, mode
@@ -118,9 +117,9 @@ def _logits(model, x):
     if torch.is_tensor(z) and z.ndim == 2: return z
     raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
 
-def check_labels(model, x, y):
-    "Raise unless the labels `y` lie in 0..C-1 for the C logits of `model` (in eval mode, if it is a module)."
-    with mode(model, False): C = _logits(model, x[:2].clone()).shape[1]            # the model may write into its input
+def check_labels(logits, y):
+    "Raise unless the labels `y` lie in 0..C-1 for `logits` (N, C)."
+    C = logits.shape[1]
     if y.min() < 0 or y.max() >= C: raise ValueError(f"labels must lie in 0..{C - 1}, got {int(y.min())}..{int(y.max())}")
 
 # %% ../nbs/04_attacks.ipynb #5d4541ea
@@ -206,7 +205,8 @@ def pgd(
     gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
     box_first: bool = False,     # order of the two projections under l2
     generator=None,              # of random numbers, on the device of `x`; the noise follows the memory layout of `x`
-    dtype=None,                  # autocast type of the passes; the first KL step stays in float32 (on a GPU with TF32 convolutions)
+    # autocast type of the passes (an outer autocast is not used); the first KL step stays in float32 (on a GPU with TF32 convolutions)
+    dtype=None,
     check: bool = True,          # validate the input, warn of vanishing gradients, refuse NaN
     info: bool = False,          # also return {"zero_gradient": share}
 ):
@@ -218,10 +218,11 @@ def pgd(
     if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
     y, watch = None if y is None else y.long(), _Watch(x)
-    with mode(model, bn == "train"), frozen(model), torch.no_grad():
-        if check and y is not None: check_labels(model, x, y)
+    with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen(model), torch.no_grad():
         reference = _logits(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
-        uphill = partial(_uphill, y=y, reference=reference, gradient=gradient, targeted=targeted)
+        def uphill(z):
+            if check and objective == "ce" and not watch.looks: check_labels(z, y)
+            return _uphill(z, y, reference, gradient, targeted)
         exact = min(steps, 1) if objective == "kl" else 0         # steps in float32
         def attack():
             x_adv = _begin(x, eps, norm, start, generator)

@@ -191,7 +191,7 @@ def configure(
 def from_text(text: str):
     "What a word on a command line means: JSON (`3`, `true`, `[0.5]`), a fraction such as `8/255`, or the word itself."
     try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
-    except json.JSONDecodeError: return float(Fraction(text)) if re.fullmatch(r"\d+/[1-9]\d*", text) else text
+    except json.JSONDecodeError: return float(Fraction(text)) if re.fullmatch(r"\d+/[1-9]\d*|\.\d+", text) else text
 
 # %% ../nbs/00_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:
@@ -203,7 +203,7 @@ def parameters(
     **allowed,         # name = tuple of allowed values, or None for any
 ) -> dict:
     "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Text is taken as `from_text` does."
-    injected = [c for c in namespace.get("In", []) if c.startswith("# Parameters\n")]
+    injected = [c for c in namespace.get("In", []) if c.startswith("# Parameters\n")][-1:]     # corrected and run again
     for name in sorted(set().union(*map(_assigned, injected)) - set(allowed)):
         raise ValueError(f"unknown parameter {name!r}; this notebook takes: {', '.join(allowed)}")
     given = {name: from_text(v) if isinstance(v := namespace.get(name), str) else v for name in allowed}

@@ -10,7 +10,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'setup', 'asked', 'tabl
 import io, json, re
 import pandas as pd
 from . import plans, plots, results
-from .config import ARCHS, REGIMES, choice, default_scale, identity, listed, number, parameters
+from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
 from .files import out_folder, read_head, runs_root, write_bytes
 from .metrics import etf_angle
 
@@ -47,15 +47,16 @@ class Figure:
     def __init__(self, name: str, regime=None, max_minutes=None, seeds=None, pooled=None, more=None, **given):
         self.name, self.spec, self.minutes, self.more = name, dict(FIGURES[choice("figure", name, FIGURES)]), max_minutes, more
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data
+        if pooled and "pooled" not in self.spec.get("takes", ()): raise ValueError(f"{name} shows no layers; pooled is for figures 11 to 14")
         if pooled: self.spec["extra"] += "_pooled"
         if max_minutes is not None: number("max_minutes", max_minutes)
-        several = [n for n, v in (("archs", given.get("archs")), ("seeds", seeds)) if v is not None and len(listed(n, v)) > 1]
-        if "one" in self.spec and several: raise ValueError(f"{name} shows one network of each regime; give one of {' and '.join(several)}")
         given = {k: v for k, v in given.items() if v is not None}
         given = dict(archs=self.spec.get("archs", ARCHS), norm=self.spec.get("norm", "linf"), classes=self.spec.get("classes", 10)) | given
         regimes = self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime
         plan = lambda regimes=regimes, **more: plans.plan(regimes, seeds=1 if seeds is None else seeds, **given | more)
         self.runs = plan()
+        if "one" in self.spec and len(self.runs) > len({r.c.regime for r in self.runs}):
+            raise ValueError(f"{name} shows one network of each regime; give one of archs and seeds")
         self.norm, self.eps = self.runs[0].c.norm, self.runs[0].c.eps
         if "measured" in self.spec and self.eps == 0: raise ValueError(f"{name} compares radii: fractions of eps, which must not be 0")
         if "trained" in self.spec: self.runs = [r for f in self.spec["trained"] for r in plan(eps=f * self.eps)]
@@ -90,22 +91,24 @@ def vertex_angle(figure: Figure, *metrics) -> dict:
 
 # %% ../nbs/14_figures.ipynb #022148fa
 def pictures(figure: Figure) -> dict:
-    "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the first run of each regime."
-    first, found = {r.c.regime: r for r in reversed(figure.runs)}, {}
-    for k in dict.fromkeys(r.c.regime for r in figure.runs):
-        kept, r = results.pictures(first[k]), first[k]
+    "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the figure's runs, one of each regime."
+    found = {}
+    for r in figure.runs:
+        kept = results.pictures(r)
         if not any(kept.values()):
             raise ValueError(f"{figure.name} shows four classes; {r.c.dataset} has {read_head(r.csv)['num_classes']}")
-        found[k] = {int(e): {n: t.tolist() for n, t in p.items()} for e, p in kept.items()}
+        found[r.c.regime] = {int(e): {n: t.tolist() for n, t in p.items()} for e, p in kept.items()}
     return found
 
 def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
     "The points and means of `{regime: picture}` as a table: run, regime, view, what, class, x, y, z."
-    run = {r.c.regime: r.name for r in reversed(figure.runs)}
-    return pd.DataFrame([dict(run=run[k], regime=k, view=n.removesuffix("_means"), what="mean" if n.endswith("_means") else "point",
-                              cls=c, x=q[0], y=q[1], z=q[2])
-                         for k, p in last.items() for n, t in p.items() for c, one in enumerate(t)
-                         for q in ([one] if n.endswith("_means") else one)])
+    out = []
+    for r in figure.runs:
+        for name, classes in last[r.c.regime].items():
+            view, is_mean = name.removesuffix("_means"), name.endswith("_means")
+            for c, points in enumerate([[m] for m in classes] if is_mean else classes):
+                out += [(r.name, r.c.regime, view, "mean" if is_mean else "point", c, *q) for q in points]
+    return pd.DataFrame(out, columns=["run", "regime", "view", "what", "cls", "x", "y", "z"])
 
 # %% ../nbs/14_figures.ipynb #d9e46f77
 def stem(figure: Figure, part: str = None) -> str:
@@ -126,7 +129,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
 def provenance(figure: Figure, mine: list) -> dict:
     "What the figure rests on: the values all its runs share, the lists of those in which they differ."
     heads = [read_head(r.table_file(results.table_name(*asked(figure)))) for r in mine]
-    keys = dict.fromkeys(k for h in heads for k in h if k != "sha256")
+    keys = dict.fromkeys(k for h in heads for k in h)
     values = {k: list(dict.fromkeys(h[k] for h in heads if k in h)) for k in keys}
     return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
 

@@ -136,12 +136,11 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
 
 # %% ../nbs/08_measure.ipynb #d7f90cbb
 @torch.no_grad()
-def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None, batch: int = None):
-    """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view, `batch` images at a time (None: 512 on
-    a GPU, else 128).
+def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None):
+    """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
     `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own)."""
     def each():
-        n = batch or (512 if view.x.is_cuda else 128)
+        n = at_once(view.x)
         for xi, yi in zip(view.x.split(n), view.y.split(n)):
             logits, h = representations(model, xi, model.layers, pool)
             yield h, yi, logits.argmax(1)

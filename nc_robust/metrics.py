@@ -206,6 +206,7 @@ def summary(spread: Spread, weight=None) -> dict:
         nc3_frobenius=math.nan if W is None else self_duality(W, x.M, frobenius=True), **share)
 
 # %% ../nbs/05_metrics.ipynb #05c00002
+@torch.no_grad()
 def _two_passes(batches, num_classes, weight, bias, reference):
     m, dtype = Means(num_classes), None
     for h, y in batches(): dtype = h.dtype; m.add(h, y)
@@ -240,6 +241,7 @@ def neural_collapse(
         whole = torch.is_tensor(y) and not y.is_floating_point() and y.numel()
         num_classes = len(given) if torch.is_tensor(given) else int(y.max()) + 1 if whole else 2
     h, y = _checked(h, y, num_classes)
+    if bias is not None and weight is None: raise ValueError("bias is given without weight, the rows of the classifier")
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
     return _two_passes(lambda: _pieces(h, y), num_classes, weight, bias, reference)
 

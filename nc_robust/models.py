@@ -129,7 +129,7 @@ def representations(
 # %% ../nbs/03_models.ipynb #171326b3
 @contextmanager
 def mode(model, training: bool):
-    "Run with `model.train(training)`; afterwards every submodule has the mode it had. Plain callables pass through."
+    "Run with the flag `training` of every submodule set so; afterwards each has the one it had. Plain callables pass through."
     before = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
     for m, _ in before: m.training = training
     try: yield model

@@ -41,8 +41,7 @@ def seconds_per_epoch(run: Run) -> float:
     seconds = (time.time() - began) / 2
     # measuring attacks the test set and, for ST, the training set twice; in forward passes, over those of a training step
     attacked = len(d.test.y) + 2 * len(d.train.y) * (c.regime == "st")
-    step_cost = 3 if c.regime == "st" else 2 * c.steps + 4
-    looks = 2 * c.steps * attacked / (step_cost * len(d.train.y)) / c.measure_every
+    looks = 2 * c.steps * attacked / (regime(c).forwards * len(d.train.y)) / c.measure_every
     return len(parts) * seconds * (1 + looks)
 
 # %% ../nbs/12_plans.ipynb #5d1f0a17
@@ -61,7 +60,9 @@ def announce(runs: list, max_minutes: float = None):
     print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
           f"{c.precision}, " + ("from the repository" if published else f"on {provenance(runs[0].device)['hardware']}"))
     if not todo: print("all of them are finished and only read"); return
-    seconds = sum(n * seconds_per_epoch(r) for r, n in todo)
+    one = {(r.c.regime, r.c.arch): r for r, _ in todo}                   # seeds and radii cost the same
+    cost = {kind: seconds_per_epoch(r) for kind, r in one.items()}
+    seconds = sum(n * cost[r.c.regime, r.c.arch] for r, n in todo)
     if apart([r for r, _ in todo], max_minutes): seconds /= min(len(todo), cores())
     print(f"{len(todo)} to train: about {seconds / 60:.0f} min" if seconds > 90 else f"{len(todo)} to train: about {seconds:.0f} s")
 

@@ -63,11 +63,11 @@ def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
     if log: ax.set_yscale("log")
 
 # %% ../nbs/13_plots.ipynb #33bb3c58
-def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15, sharex="col"):
+def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
     "A figure with `draw(ax, row, column)` in each panel; `rows` are (label, ...) tuples, `columns` (title, ...) tuples."
     with plt.rc_context(STYLE):
         fig, axes = plt.subplots(len(rows), len(columns), figsize=(width, height * len(rows) + 0.55),
-                                 sharex=sharex, sharey="row", squeeze=False, layout="constrained")
+                                 sharex="col", sharey="row", squeeze=False, layout="constrained")
         for row, line in zip(rows, axes):
             for column, ax in zip(columns, line): draw(ax, row, column)
             line[0].set_ylabel(row[0]); _ticks(line[0])
@@ -115,15 +115,15 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
 REGIME_STYLES = {"st": ("#000000", ":", "D"), "at": ("#0072B2", "-", "o"), "trades": ("#D55E00", "--", "s"),
                  "trades_frozen_bn": ("#009E73", "-.", "^")}   # colour, line, marker
 
-def by_regime(t: pd.DataFrame, metrics, split="train", width=PAGE):
+def by_regime(t: pd.DataFrame, metrics):
     "Curves over epochs, one for each regime: `metrics` are (view, metric), a row for each; a column for each arch."
-    t = t[(t.split == split) & (t.layer == "features")]
+    t = t[(t.split == "train") & (t.layer == "features")]
     def draw(ax, row, column):
         for r, g in column[1].groupby("regime", sort=False):
             colour, line, marker = REGIME_STYLES[r]
             curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", row[1], METRICS[row[2]][1],
                   label=REGIME_TITLES[r], color=colour, ls=line, marker=marker)
-    return grid([(f"{METRICS[m][0]}\n({VIEW_STYLES[v][0]})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw, width)
+    return grid([(f"{METRICS[m][0]}\n({VIEW_STYLES[v][0]})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
 
 # %% ../nbs/13_plots.ipynb #5db849ea
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
@@ -149,36 +149,35 @@ CENTRES = [("NCC accuracy\n(clean)", False, _both("clean", "ncc_accuracy")),    
            ("NCC-network match\n(clean)", False, _both("clean", "ncc_match")),
            ("NCC-network match\n(perturbed)", False, _both("perturbed", "ncc_match"))]
 
-def by_layer(t: pd.DataFrame, rows, by=("regime", "arch"), width=PAGE + 1.5):
+def by_layer(t: pd.DataFrame, rows):
     """Curves over layers of the tidy table `t`: `rows` are (label, log, [(view, metric, split, style)]) with style overriding the
     view's look."""
     def draw(ax, row, column):
-        g = column[1].assign(depth=lambda d: d.layer.map({l: i for i, l in enumerate(dict.fromkeys(d.layer))}))
+        layers = list(column[1].layer.unique())
+        g = column[1].assign(depth=column[1].layer.map(layers.index))
         for view, metric, split, style in row[2]:
-            curve(ax, g[(g["view"] == view) & (g.metric == metric) & (g.split == split)], "depth", view.split()[0], row[1],
-                  markevery=1, **style)
-        names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").replace("pooled", "avg")
-                 for l in dict.fromkeys(g.layer)]
+            curve(ax, g[(g["view"] == view) & (g.metric == metric) & (g.split == split)], "depth", view, row[1], markevery=1, **style)
+        names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").replace("pooled", "avg") for l in layers]
         ax.set_xticks(range(len(names)), names, rotation=60 if len(names) > 6 else 0)
-    return grid(rows, columns_of(t, *by), "layer", draw, width, height=1.35)
+    return grid(rows, columns_of(t, "regime", "arch"), "layer", draw, PAGE + 1.5, height=1.35)
 
 # %% ../nbs/13_plots.ipynb #6b52ea6d
-def by_direction(t: pd.DataFrame, by=("regime", "arch"), width=PAGE + 1.5):
+def by_direction(t: pd.DataFrame):
     "The terms of NC1 of the last layer, largest spread of the means first: one column for each of `by`."
     t = t[t.metric.str.fullmatch(r"nc1_\d+") & (t.split == "train")]
     t = t.assign(direction=t.metric.str.removeprefix("nc1_").astype(int))
     def draw(ax, row, column):
         for v in ("clean", "perturbed"): curve(ax, column[1][column[1]["view"] == v], "direction", v, True)
-    return grid([("term of NC1",)], columns_of(t, *by), "direction", draw, width, height=1.6)
+    return grid([("term of NC1",)], columns_of(t, "regime", "arch"), "direction", draw, PAGE + 1.5, height=1.6)
 
 # %% ../nbs/13_plots.ipynb #8e503f09
-def by_radius(t: pd.DataFrame, metrics, x="measured", xlabel="eps", width=PAGE):
+def by_radius(t: pd.DataFrame, metrics, x: str, xlabel: str):
     "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows as perturbed images; a column for each arch."
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
         curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
         ax.set_xticks(radii, _radius_labels(radii))
-    return grid(rows, columns_of(t, "arch"), xlabel, draw, width)
+    return grid(rows, columns_of(t, "arch"), xlabel, draw)
 
 def _radius_labels(radii) -> list:
     "Radii as people write them: 8/255 where all are whole steps of 8-bit pixels, 0.2 elsewhere."
@@ -186,7 +185,7 @@ def _radius_labels(radii) -> list:
     return [f"{255 * r:.0f}/255" if whole and r else f"{r:g}" for r in radii]
 
 # %% ../nbs/13_plots.ipynb #413cbd37
-def by_class(t: pd.DataFrame, marks=None, width=PAGE):
+def by_class(t: pd.DataFrame, marks=None):
     "Count, norms and angle (radians) of every predicted class (the table `predicted`), sorted: a row for each, a column for each arch."
     rows = [("predictions", ("count", "predicted")),
             ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")),
@@ -197,7 +196,7 @@ def by_class(t: pd.DataFrame, marks=None, width=PAGE):
             v = column[1][column[1].metric == metric].groupby("layer", sort=False).value.mean().sort_values(ascending=False)
             ax.plot(range(1, len(v) + 1), v, color=colour, ls=line, label=f"{label} class" if view == "predicted" else label)
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
-    return grid(rows, columns_of(t, "arch"), "class, sorted", draw, width, height=1.4)
+    return grid(rows, columns_of(t, "arch"), "class, sorted", draw, height=1.4)
 
 # %% ../nbs/13_plots.ipynb #0d3ab40b
 CLASSES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#8A6D00", "D"))

@@ -65,14 +65,15 @@ class Recorded:
             self.gen.set_state(drawn)
 
 # %% ../nbs/06_replay.ipynb #6a11ce09
-def settle(f, stream=None, times: int = 3):
-    "Run `f()` a few times, on the `stream` that will record it if there is one; what follows waits for it, also after an error."
-    if stream is None: return [f() for _ in range(times)]
-    now = torch.cuda.current_stream(stream.device)
-    stream.wait_stream(now)
+def settle(f, stream=None):
+    "Run `f()` three times, on the `stream` that will record it if there is one; what follows waits for it, also after an error."
+    now = stream and torch.cuda.current_stream(stream.device)
+    if stream: stream.wait_stream(now)
     try:
-        with torch.cuda.stream(stream): [f() for _ in range(times)]
-    finally: now.wait_stream(stream)
+        with torch.cuda.stream(stream):                          # None: no other stream
+            for _ in range(3): f()
+    finally:
+        if stream: now.wait_stream(stream)
 
 # %% ../nbs/06_replay.ipynb #6a11ce0d
 def compiled(model, backend: str = "inductor"):

@@ -31,7 +31,8 @@ EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layer
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     """A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii.
     `ValueError` for another name; else raises what `history` does."""
-    if radii is None: choice("table", name, EXTRAS)
+    if choice("table", name, (*EXTRAS, "radii")) == "radii" and not radii: raise ValueError("the table radii needs radii, such as (0.1, 0.2)")
+    if name != "radii" and radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
     key = table_name(name, radii)
     if run.source == "published": return published(run, key)
     history(run, **options)
@@ -41,7 +42,7 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
         with threads(run.data):
             found = EXTRAS[name](model, run.data, run.c) if radii is None else measure_radii(model, run.data, run.c, radii)
         return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
-    with locked(run): return read_or_make(run.table_file(key), run, make)
+    with locked(run, options.get("max_minutes")): return read_or_make(run.table_file(key), run, make)
 
 def table_name(name: str, radii=None) -> str:
     "The file name, without ending, of the table `name` (at `radii`, if it is measured at some)."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'read_state', 'same_data', 'Stopped', 'train_run', 'save', 'write_table', 'table',
-           'finish_early', 'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished', 'published']
+           'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished', 'published']
 
 # %% ../nbs/10_runs.ipynb #c709e146
 import signal, sys, time
@@ -96,21 +96,23 @@ def same_data(run: Run, trained: str):
 class Stopped(RuntimeError): "A run ended before its last epoch; its state is saved, and the same call continues it."
 
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
-    "Train what is missing. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM), `Diverged` on NaN; both after saving."
+    "Train what is missing; saves whatever ends it. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM), `Diverged` on NaN."
     c, began = run.c, time.time()
     model, opt, s = _begin(run)
     step, saved = fast_step(c, model, opt, run.device, len(run.data.train.y)), time.time()
     with threads(run.data), stop_requests() as stop, _bar(c, s, progress) as bar:
-        while s["epoch"] < c.epochs:
-            try: s = _next_epoch(run, model, opt, step, s, stop)
-            except InterruptedError: finish_early(run, s, stop)
-            except Exception: save(run, s); raise
-            _show(run, s, bar, on_epoch)
-            over = max_minutes is not None and time.time() - began >= 60 * max_minutes
-            if s["epoch"] < c.epochs and (stop or over): finish_early(run, s, stop)
-            if time.time() - saved > 30: save(run, s); saved = time.time()
-        save(run, s)
-        if stop: finish_early(run, s, stop)
+        try:
+            while s["epoch"] < c.epochs and not stop:
+                s = _next_epoch(run, model, opt, step, s, stop)
+                _show(s["epoch"], bar, on_epoch)
+                if max_minutes is not None and time.time() - began >= 60 * max_minutes: break
+                if time.time() - saved > 30: save(run, s); saved = time.time()
+        except InterruptedError: pass                            # the epochs before it stand
+        finally: save(run, s)
+    if not stop and s["epoch"] == c.epochs: return
+    why = f"signal {signal.Signals(stop[0]).name}" if stop else "the time given is over"
+    raise Stopped(f"{run.name} stopped after {s['epoch']} of {c.epochs} epochs ({why}); "
+                  "the state is saved, the same command goes on from there")
 
 # %% ../nbs/10_runs.ipynb #10a00004
 def _begin(run):
@@ -154,14 +156,12 @@ def _bar(c, s, progress):
     label = f"{c.regime} {c.arch} {c.dataset.rsplit('/', 1)[-1]} seed {c.seed}"
     return tqdm(total=c.epochs, initial=s["epoch"], desc=label, unit="epoch", disable=not progress, mininterval=0.5, file=sys.stdout)
 
-def _show(run, s, bar, on_epoch):
-    "Move the bar on. Output that cannot be written costs no epoch."
+def _show(epoch, bar, on_epoch):
+    "Move the bar on."
     try:
         bar.update()
-        if on_epoch: on_epoch(s["epoch"])
-    except OSError as e:
-        save(run, s)
-        raise OSError(e.errno, f"the progress could not be shown ({e.strerror}); the state is saved") from e
+        if on_epoch: on_epoch(epoch)
+    except OSError as e: raise OSError(e.errno, f"the progress could not be shown ({e.strerror}); the state is saved") from e
 
 # %% ../nbs/10_runs.ipynb #34279dd9
 def save(run: Run, s: dict):
@@ -179,14 +179,6 @@ def table(records: list, run: str, seed: int) -> pd.DataFrame:
     t = pd.DataFrame(records, columns=["epoch", "split", "view", "layer", "metric", "value"])
     t.insert(0, "seed", seed); t.insert(0, "run", run)
     return t
-
-# %% ../nbs/10_runs.ipynb #34279ddb
-def finish_early(run: Run, s: dict, stop):
-    "Save and raise `Stopped`, which says why and how to go on."
-    save(run, s)
-    why = f"signal {signal.Signals(stop[0]).name}" if stop else "the time given is over"
-    raise Stopped(f"{run.name} stopped after {s['epoch']} of {run.c.epochs} epochs ({why}); "
-                  "the state is saved, the same command goes on from there")
 
 # %% ../nbs/10_runs.ipynb #ad01eba0
 @contextmanager

@@ -19,10 +19,10 @@ from .replay import FirstThatWorks, Recorded, compiled, cuda_graph
 # %% ../nbs/07_train.ipynb #e88fde9f
 class Standard:
     "ST: cross-entropy on clean images."
-    training, bn_batches, views = True, 1, ("clean", "perturbed", "gaussian", "targeted")
+    training, bn_batches, forwards, views = True, 1, 3, ("clean", "perturbed", "gaussian", "targeted")
     def __init__(self, c: Config): self.c, self.dtype = c, torch.bfloat16 if c.precision == "bf16" else None
     def perturb(self, model, x, y, gen):
-        "Images (N, channels, height, width) to train on, or None; random numbers from `gen`."
+        "Images (N, channels, height, width) to train on beside the clean ones, random numbers from `gen`; None: there are none."
     def logits(self, model, x):
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None): z = model(x)
         return z if z.dtype == torch.double else z.float()
@@ -46,6 +46,8 @@ class Adversarial(Standard):
     views = ("clean", "perturbed", "gaussian")
     @property
     def bn_batches(self): return self.c.steps + 3    # the attack's steps and its last look, the perturbed batch, the clean batch
+    @property
+    def forwards(self): return 2 * self.c.steps + 4
     def perturb(self, model, x, y, gen):
         return pgd(model, x, y, self.c.eps, self.c.step_size, self.c.steps, self.c.norm, bn="train", gradient="summed",
                    generator=gen, dtype=self.dtype, check=False)
@@ -60,6 +62,8 @@ class Trades(Standard):
     "TRADES as its authors publish it."
     views = ("clean", "perturbed", "gaussian")
     bn_batches = 3                                   # clean, perturbed, clean
+    @property
+    def forwards(self): return 2 * self.c.steps + 7
     def perturb(self, model, x, y, gen):
         l2 = self.c.norm == "l2"
         return pgd(model, x, None, self.c.eps, 2 * self.c.eps / max(1, self.c.steps) if l2 else self.c.step_size, self.c.steps, self.c.norm,
@@ -218,15 +222,17 @@ def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None)
     `images`. Make it after loading a state into `model` and `opt`. `record`: how to record (None: CUDA graphs on a GPU,
     not elsewhere)."""
     one = lambda net: partial(train_step, regime(c), net, opt)
-    if record is None and torch.device(device).type != "cuda": return one(model)
+    plain = one(model)
+    if record is None and torch.device(device).type != "cuda": return plain
     for group in opt.param_groups: group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32).to(device)
     changes = lambda: [*model.state_dict().values(),
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda step: Recorded(step, changes, generator(device, 0, "recorded"), record or cuda_graph)
-    def with_compiler(plain=one(model)):                                   # the short last batch is not worth compiling for
-        full = one(compiled(model))
-        return recorded(lambda x, *rest: (full if len(x) == c.batch_size else plain)(x, *rest))
-    pays = c.regime != "st" and c.epochs * images / c.batch_size > 30_000
-    made = cache(with_compiler)                                      # an error in it is one of the way, not of `fast_step`
-    ways = {"compiled and recorded": lambda *batch: made()(*batch)} if pays else {}
-    return FirstThatWorks(ways | {"recorded": recorded(one(model)), "step by step": one(model)})
+    ways = {"recorded": recorded(plain), "step by step": plain}
+    if c.regime != "st" and c.epochs * images / c.batch_size > 30_000:      # where compiling pays
+        @cache
+        def both():                                                  # at the first batch: an error in it is one of the way
+            full = one(compiled(model))                              # the short last batch is not worth compiling for
+            return recorded(lambda x, *rest: (full if len(x) == c.batch_size else plain)(x, *rest))
+        ways = {"compiled and recorded": lambda *batch: both()(*batch)} | ways
+    return FirstThatWorks(ways)

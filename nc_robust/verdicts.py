@@ -9,6 +9,7 @@ __all__ = ['COLUMNS', 'TEXT', 'SIZE', 'MARK', 'rows', 'report', 'merge', 'markdo
 import math
 from pathlib import Path
 import pandas as pd
+from filelock import FileLock
 from . import figures, plans, runs
 from .claims import CLAIMS, Evidence, judge
 from .config import ARCHS, identity
@@ -49,8 +50,9 @@ def report(figure, t: pd.DataFrame):
     """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on networks and regimes
     that were not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
-    kept = _kept(pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS), found, figure) if path.exists() else found[:0]
-    if len(found) or not path.exists(): write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
+    with FileLock(path.with_name(f".{path.name}.lock")):       # two regimes may be drawn at once
+        kept = _kept(pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS), found, figure) if path.exists() else found[:0]
+        if len(found) or not path.exists(): write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
     shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]].style.set_uuid("claims").hide(axis="index")
     return shown.format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles(
         [dict(selector="th", props="text-align: left")])

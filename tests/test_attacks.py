@@ -213,6 +213,24 @@ def test_model_is_left_alone(trained):
         assert torch.is_grad_enabled()
     finally: m.eval(); params[0].grad = None; params[1].requires_grad = True
 
+def test_a_callable_sees_the_steps_and_nothing_else(trained):
+    "No batch beside the attack's own: a module in train mode behind a callable counts them. The KL objective knows no labels."
+    m, (x, y) = trained[0]["vgg11"], some(trained, 20)
+    seen = []
+    def net(x): seen.append(len(x)); return m(x)
+    pgd(net, x, y, 0.1, steps=3, generator=rng())
+    assert seen == [20] * 3
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.9"): pgd(net, x, y + 5, 0.1)
+    pgd(net, x, y + 5, 0.1, objective="kl", generator=rng())
+
+@pytest.mark.parametrize("objective", ["ce", "kl"])
+def test_an_outer_autocast_is_not_used(trained, objective):
+    "Inside Lightning's bf16-mixed the attack is the one outside it, restarts ranked by float32, too."
+    m, (x, y) = trained[0]["vgg11"], some(trained, 20)
+    call = lambda: pgd(m, x, y, 0.1, steps=2, restarts=2, objective=objective, generator=rng())
+    with torch.autocast("cpu", torch.bfloat16): inside = call()
+    assert torch.equal(inside, call())
+
 def test_train_mode_updates_batch_norm(trained):
     "With bn='train' the attack is one batch per step to the running statistics, and the mode comes back."
     import copy
@@ -255,14 +273,14 @@ def test_nearest_centres_as_a_network(trained, arch):
     m, data = trained[0][arch], trained[1]
     x, y, gaps = pixels(data.test.x), data.test.y, []
     found, centres = measure.layer_metrics(m, measure.View(x, y), 10)
-    before, c = snapshot(m), configure("st", arch, "smoke", steps=5, eps=0.1)
+    before, c = snapshot(m), configure("st", arch, "smoke", eps=0.1)
     fooled = measure.attack(m, x, y, c)[0]
     for layer, s in centres.items():
         net = measure.NearestCentre(m, layer, s)
         assert measure.accuracy(net, x, y) == measure.accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
         own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
         gaps.append(measure.accuracy(net, fooled, y) - own)
-        assert gaps[-1] >= -0.02 and own < measure.accuracy(net, x, y), layer
+        assert gaps[-1] >= -0.05 and own < measure.accuracy(net, x, y), layer      # the last layers: both attacks alike
     assert gaps[0] > 0.1 and sum(gaps) / len(gaps) > 0.05
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
     assert all(p.requires_grad for p in m.parameters())

@@ -128,6 +128,8 @@ def test_parameters_of_a_notebook():
     cell = "# Parameters\nregim = 'at'\n"
     with pytest.raises(ValueError, match="'regim'.*regime, seeds"):
         parameters(dict(regime="st", seeds=1, In=["", cell]), regime=REGIMES, seeds=None)
+    corrected = ["# Parameters\nregim = 'at'\n", "# Parameters\nregime = 'at'\n"]                    # run again in the same kernel
+    assert parameters(dict(regime="at", In=corrected), regime=REGIMES) == dict(regime="at")
     with pytest.raises(ValueError, match="'madry'.*trades_frozen_bn"): parameters(dict(regime="madry", In=[]), regime=REGIMES)
     assert parameters(dict(regime=None, seeds=[1], In=["x = 1", "# Parameters\nregime = None"]),
                       regime=(None, *REGIMES), seeds=None) == dict(regime=None, seeds=[1])

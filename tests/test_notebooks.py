@@ -85,6 +85,7 @@ def test_killed_make_figures_goes_on(tmp_path):
     assert (out / "claims.csv").exists() and len(list(kept.glob("*/finished"))) == 2
     said = lambda *more: subprocess.check_output([*command, *more], env=env, stderr=subprocess.STDOUT, text=True, timeout=240)
     assert "Nothing to be done" in said() and "params have changed" in said("seeds=2", "--dry-run")      # other seeds are drawn anew
+    assert "rule claims" in said("--dry-run", "--forceall") and "rule claims" not in said("figures=fig1", "--dry-run")   # it has none
 
 def test_cells_have_names_of_their_own():
     "No two cells of a notebook share an id: JupyterLab and git tell cells apart by it."

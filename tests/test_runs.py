@@ -541,8 +541,10 @@ def test_waiting_for_another_process_ends_in_time(done):
     run, _ = done
     with runs.locked(run):
         assert len(history(Run(run.c))) > 100
-        run.csv.unlink()
         with ThreadPoolExecutor(1) as other:
+            with pytest.raises(runs.Stopped, match="another process"):
+                other.submit(results.extra, Run(run.c), "predicted", max_minutes=0.001).result()
+            run.csv.unlink()
             with pytest.raises(runs.Stopped, match="another process"): other.submit(history, Run(run.c), 0.001).result()
 
 def test_progress_that_cannot_be_shown():
@@ -551,6 +553,14 @@ def test_progress_that_cannot_be_shown():
     def full(epoch):
         if epoch == 3: raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(OSError, match="progress could not be shown"): history(run, progress=False, on_epoch=full)
+    assert run.epochs_done == 3
+
+def test_a_callback_that_fails_costs_no_epoch():
+    "Whatever a user's `on_epoch` raises, the epochs before it are saved."
+    run = Run(configure("st", "vgg11", "smoke", epochs=4))
+    def fails(epoch):
+        if epoch == 3: raise RuntimeError("from the callback")
+    with pytest.raises(RuntimeError, match="from the callback"): history(run, progress=False, on_epoch=fails)
     assert run.epochs_done == 3
 
 def test_help(capsys):
