@@ -68,7 +68,7 @@ def announce(runs: list, max_minutes: float = None):
 
 # %% ../nbs/12_plans.ipynb #9ff19d85
 USAGE = """nc-robust-run key=value ...     trains or resumes one run and prints its folder
-  regime=st|at|trades|trades_frozen_bn  arch=preact_resnet18|vgg11  scale=smoke|quick|pilot|subset|paper  seed=1
+  regime=st|at|trades|trades_frozen_bn|at_frozen_bn  arch=preact_resnet18|vgg11  scale=smoke|quick|pilot|subset|paper  seed=1
   dataset=digits|digits100|cifar10|cifar100|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
   norm=linf|l2  eps=8/255  epochs=... and every other field of Config      device=cpu
   max_minutes=60  stops cleanly; the same command goes on      quiet=true  a line an epoch instead of a bar"""
