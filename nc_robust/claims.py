@@ -9,7 +9,7 @@ __all__ = ['FITTED', 'CLAIMS', 'ST', 'AT', 'TRADES', 'Missing', 'NotReached', 'E
 import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from .metrics import etf_angle, random_equiangular
+from .metrics import etf_angle
 
 # %% ../nbs/15_claims.ipynb #f17e6d99
 class Missing(Exception): "A rule needs a number that the table does not hold."
@@ -26,9 +26,9 @@ def _number(v, key):
 
 # %% ../nbs/15_claims.ipynb #f17e6da9
 class Evidence:
-    "Look-ups in the tidy table `t` of one architecture; `C` classes; `beta`, the weight of the TRADES term; `p`, the last layer's width."
-    def __init__(self, t: pd.DataFrame, C: int, beta: float = 6.0, p: int = None):
-        self.t, self.C, self.beta, self.p, self.right = t, C, beta, p, etf_angle(C)
+    "Look-ups in the tidy table `t` of one architecture; `C` classes; `beta`, the weight of the TRADES term."
+    def __init__(self, t: pd.DataFrame, C: int, beta: float = 6.0):
+        self.t, self.C, self.beta, self.right = t, C, beta, etf_angle(C)
 
     def rows(self, regime, view, metric, split):
         "The records; `Missing` if there are none. NC2 of two classes is 0 whatever the network does."
@@ -65,10 +65,6 @@ class Evidence:
         s = self.last(regime, "targeted", "success")
         if s < 0.95: raise NotReached(f"the attack reached its target for {s:.0%} of the images, below 95%; {so_far}")
         return s
-
-    def by_chance(self):
-        "What random directions would give for the equiangular term, as words."
-        return f"; random directions {random_equiangular(self.p):.3f}" if self.p else ""
 
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if there is none."
@@ -159,7 +155,7 @@ def _(e, r):
     falls = all(e.last(r, x, m) < e.first(r, x, m) for x in views for m in ("equiangular", "nc3", "nc4"))
     angles = max(e.last(r, x, "equiangular") for x in views)
     return (v, v < 0.1 and falls, "NC1 end / first epoch, larger of the two views < 0.1; equiangular, NC3 and NC4 fall too "
-            f"(equiangular to {angles:.3f}{e.by_chance()})")
+            f"(equiangular to {angles:.3f})")
 
 # %% ../nbs/15_claims.ipynb #b0e5dd24
 @claim(9, "AT: perturbed NC1 above clean; clean and Gaussian coincide", (2, 6), AT)
@@ -197,8 +193,8 @@ def _(e, r):
 def _(e, r):
     (mine, at), (norms, norms_at) = ([e.last(k, "clean", m) for k in (r, "at")] for m in ("equiangular", "equinorm_cv"))
     try: e.fitted(r); e.fitted("at")
-    except NotReached as m: raise NotReached(f"{m}; clean equiangular TRADES / AT {mine / at:.2f} ({mine:.3f}, {at:.3f}{e.by_chance()})")
-    return (mine / at, mine / at > 1.5, f"clean equiangular TRADES / AT > 1.5 ({mine:.3f}, {at:.3f}{e.by_chance()}; relative equinorm "
+    except NotReached as m: raise NotReached(f"{m}; clean equiangular TRADES / AT {mine / at:.2f} ({mine:.3f}, {at:.3f})")
+    return (mine / at, mine / at > 1.5, f"clean equiangular TRADES / AT > 1.5 ({mine:.3f}, {at:.3f}; relative equinorm "
             f"{norms / norms_at:.1f} times AT's); perturbed accuracy peaked at {e.fit(r).max():.2%}")
 
 # %% ../nbs/15_claims.ipynb #9c7ac9f6

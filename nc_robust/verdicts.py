@@ -28,7 +28,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue
             k, mine, seeds = g[0].c, t[t.arch == arch], sorted({r.c.seed for r in g})
-            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta, 8 * k.width), regime)
+            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta), regime)
             found, alone = verdict(mine), [verdict(mine[mine.seed == s])["verdict"] for s in seeds]
             agree = alone.count(found["verdict"])
             if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
