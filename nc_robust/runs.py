@@ -60,9 +60,9 @@ def complete(run: Run) -> bool:
 
 # %% ../nbs/10_runs.ipynb #f6be0b31
 def _as_published(c: Config) -> Config:
-    "`c`, in the precision in which the repository carries it: that of the machine it ran on, not of this one."
-    both = (c, *(replace(c, precision=p) for p in PRECISIONS if p != c.precision))
-    return next((k for k in both if (runs_root("published") / run_name(k)).exists()), c)
+    "`c`, in the precision in which the repository carries it, whatever this machine would take: bf16, else fp32."
+    either = [replace(c, precision=p) for p in reversed(PRECISIONS)]
+    return next((k for k in either if (runs_root("published") / run_name(k)).exists()), c)
 
 # %% ../nbs/10_runs.ipynb #f8985f68
 STATE = {"config", "epoch", "records", "pictures", "seconds", "data", "classes", "provenance", "model"}
