@@ -136,7 +136,7 @@ _SMALL = dict(lr=dict(st=0.2, at=0.2, trades=0.05, trades_frozen_bn=0.05, at_fro
               # bf16 gains nothing at 8x8 (a training step is 0.9 to 1.1 times as fast): figures/bench_*.csv
               width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")
 # precision None: what the machine multiplies natively
-_PILOT = _SMALL | dict(lr=dict(st=0.1, at=0.1, trades=0.05, trades_frozen_bn=0.05, at_frozen_bn=0.05), epochs=100, per_class=30, precision=None)
+_PILOT = _SMALL | dict(lr=_SMALL["lr"] | dict(st=0.1, at=0.1), epochs=100, per_class=30, precision=None)
 SETTINGS = {
     "smoke": _SMALL | dict(lr=0.05, batch_size=32, epochs=2, per_class=12, width=8, measure_every=1),
     "quick": _SMALL | dict(epochs=300, per_class=10),

@@ -47,7 +47,7 @@ class Figure:
     def __init__(self, name: str, regime=None, max_minutes=None, seeds=None, pooled=None, more=None, **given):
         self.name, self.spec, self.minutes, self.more = name, dict(FIGURES[choice("figure", name, FIGURES)]), max_minutes, more
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data
-        if pooled and "pooled" not in self.spec.get("takes", ()): raise ValueError(f"{name} shows no layers; pooled is for figures 11 to 14")
+        if pooled and "pooled" not in self.spec.get("takes", ()): raise ValueError(f"{name} shows no layers; pooled is for 11 to 14")
         if pooled: self.spec["extra"] += "_pooled"
         if max_minutes is not None: number("max_minutes", max_minutes)
         given = {k: v for k, v in given.items() if v is not None}

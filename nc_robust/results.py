@@ -31,7 +31,7 @@ EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layer
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     """A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii.
     `ValueError` for another name; else raises what `history` does."""
-    if choice("table", name, (*EXTRAS, "radii")) == "radii" and not radii: raise ValueError("the table radii needs radii, such as (0.1, 0.2)")
+    if choice("table", name, (*EXTRAS, "radii")) == "radii" and not radii: raise ValueError("the table radii needs radii, such as (0.1,)")
     if name != "radii" and radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
     key = table_name(name, radii)
     if run.source == "published": return published(run, key)

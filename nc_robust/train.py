@@ -50,7 +50,8 @@ class Adversarial(Standard):
     @property
     def forwards(self): return 2 * self.c.steps + 4
     def perturb(self, model, x, y, gen):
-        return pgd(model, x, y, self.c.eps, self.c.step_size, self.c.steps, self.c.norm, bn="train" if self.training else "eval", gradient="summed",
+        bn = "train" if self.training else "eval"
+        return pgd(model, x, y, self.c.eps, self.c.step_size, self.c.steps, self.c.norm, bn=bn, gradient="summed",
                    generator=gen, dtype=self.dtype, check=False)
 
     def loss(self, model, x, x_adv, y):

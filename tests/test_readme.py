@@ -84,7 +84,8 @@ NUMBERS = {
     r"themselves the best layers keep (\d+) and (\d+) %":
         lambda: each(lambda e: 100 * e.layers("st", "adaptive", "ncc_accuracy", "test").max(), "adaptive"),
     r"about as fast \(([\d.]+) times\), in VGG11 faster \(([\d.]+) times": lambda: value(17),
-    r"a class ([\d.]+) and ([\d.]+) times, on CIFAR-100 ([\d.]+) and ([\d.]+)\. \|": lambda: value(17, per_class="30") + value(17, **HUNDRED),
+    r"a class ([\d.]+) and ([\d.]+) times, on CIFAR-100 ([\d.]+) and ([\d.]+)\. \|":
+        lambda: value(17, per_class="30") + value(17, **HUNDRED),
 }
 
 @pytest.mark.parametrize("words", NUMBERS)
