@@ -28,7 +28,8 @@ def test_views_and_regimes_are_told_apart():
     t = pd.DataFrame([dict(seed=1, epoch=e, regime=r, arch="vgg11", view="clean", split="train", layer="features", metric="nc1",
                            value=1.0 + e) for e in range(3) for r in plots.REGIME_STYLES])
     lines = plots.by_regime(t, [("clean", "nc1")]).axes[0].lines
-    assert len({l.get_color() for l in lines}) == len({l.get_linestyle() for l in lines}) == len(plots.REGIME_STYLES)
+    assert len({l.get_color() for l in lines}) == len({l.get_marker() for l in lines}) == len(plots.REGIME_STYLES)
+    assert len({line for _, line, _ in plots.REGIME_STYLES.values()}) == len(plots.REGIME_STYLES)
     fig, ax = matplotlib.pyplot.subplots()
     plots.curve(ax, t[t.regime == "at"], "epoch", "clean", color="0.35")
     assert ax.lines[0].get_color() == "0.35"
