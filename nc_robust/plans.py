@@ -40,7 +40,7 @@ def seconds_per_epoch(run: Run) -> float:
             if run.device.startswith("cuda"): torch.cuda.synchronize(run.device)
     seconds = (time.time() - began) / 2
     # measuring attacks the test set and, for ST, the training set twice; in forward passes, over those of a training step
-    attacked = len(d.test.y) + 2 * len(d.train.y) * (c.regime == "st")
+    attacked = len(d.test.y) + 2 * len(d.train.y) * c.regime.startswith("st")
     looks = 2 * c.steps * attacked / (regime(c).forwards * len(d.train.y)) / c.measure_every
     return len(parts) * seconds * (1 + looks)
 
@@ -68,7 +68,8 @@ def announce(runs: list, max_minutes: float = None):
 
 # %% ../nbs/12_plans.ipynb #9ff19d85
 USAGE = """nc-robust-run key=value ...     trains or resumes one run and prints its folder
-  regime=st|at|trades|trades_frozen_bn|at_frozen_bn  arch=preact_resnet18|vgg11  scale=smoke|quick|pilot|subset|paper  seed=1
+  regime=st|at|trades|st_frozen_bn|at_frozen_bn|trades_frozen_bn  arch=preact_resnet18|vgg11  seed=1
+  scale=smoke|quick|pilot|subset|paper
   dataset=digits|digits100|cifar10|cifar100|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
   norm=linf|l2  eps=8/255  epochs=... and every other field of Config      device=cpu
   max_minutes=60  stops cleanly; the same command goes on      quiet=true  a line an epoch instead of a bar"""

@@ -27,7 +27,7 @@ VIEW_STYLES = {  # view: (label, colour, line, marker)
 }
 ARCH_TITLES = {"preact_resnet18": "PreActResNet18", "vgg11": "VGG11"}
 REGIME_TITLES = {"st": "ST", "at": "AT", "trades": "TRADES", "trades_frozen_bn": "TRADES, frozen batch norm",
-                 "at_frozen_bn": "AT, frozen batch norm"}
+                 "st_frozen_bn": "ST, frozen batch norm", "at_frozen_bn": "AT, frozen batch norm"}
 STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
          "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.2, "lines.markersize": 3, "pdf.fonttype": 42,
          "figure.dpi": 110, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
@@ -114,7 +114,8 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
 
 # %% ../nbs/13_plots.ipynb #e9a280c4
 REGIME_STYLES = {"st": ("#000000", ":", "D"), "at": ("#0072B2", "-", "o"), "trades": ("#D55E00", "--", "s"),
-                 "trades_frozen_bn": ("#009E73", "-.", "^"), "at_frozen_bn": ("#CC79A7", (0, (6, 1)), "v")}   # colour, line, marker
+                 "st_frozen_bn": ("#8A6D00", (0, (1, 2)), "x"), "at_frozen_bn": ("#CC79A7", (0, (6, 1)), "v"),
+                 "trades_frozen_bn": ("#009E73", "-.", "^")}   # colour, line, marker
 
 def by_regime(t: pd.DataFrame, metrics):
     "Curves over epochs, one for each regime: `metrics` are (view, metric), a row for each; a column for each arch."

@@ -66,8 +66,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for module in (data, measure, train): module.generator = lambda device, *key: generator("cpu", *key)
     with patch.object(runs, "fast_step", recorded_step), Elsewhere():
-        for r, arch, norm in (("st", "vgg11", "l2"), ("at", "preact_resnet18", "linf"),
-                              ("trades", "vgg11", "l2"), ("trades_frozen_bn", "vgg11", "linf"), ("at_frozen_bn", "vgg11", "linf")):
+        for r, arch, norm in (("st", "vgg11", "l2"), ("at", "preact_resnet18", "linf"), ("trades", "vgg11", "l2"),
+                              ("st_frozen_bn", "vgg11", "linf"), ("at_frozen_bn", "vgg11", "linf"), ("trades_frozen_bn", "vgg11", "linf")):
             here, there = (tables(device, regime=r, arch=arch, norm=norm) for device in ("cpu", DEVICE))
             assert all(a.equals(b) for a, b in zip(here, there)), f"{r} {arch} {norm}: another table than on the CPU"
             print(r, arch, norm, "alike")

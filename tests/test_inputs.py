@@ -38,7 +38,7 @@ def test_configure(name, value):
     assert value is None or not value or getattr(c, name, value) == value or name == "norm"
 
 @pytest.mark.parametrize("field, value, says", [
-    ("regime", "madry", "st, at, trades, trades_frozen_bn, at_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"),
+    ("regime", "madry", "st, at, trades, st_frozen_bn, at_frozen_bn, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"),
     ("norm", "l1", "linf, l2"), ("dataset", "mnist", "digits100, cifar10"),
     ("scale", "tiny", "smoke, quick, pilot, subset, paper"), ("precision", "fp16", "fp32, bf16")])
 def test_unknown_names_list_the_known(field, value, says):
