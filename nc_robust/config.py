@@ -179,8 +179,9 @@ def configure(
     for name in given: choice("setting", name, [f.name for f in fields(Config)])
     choice("regime", regime, REGIMES); choice("arch", arch, ARCHS)
     dataset = dataset or DEFAULT_DATA[scale][classes == 100]
-    given = {k: v for k, v in given.items() if v is not None}
-    choices = {k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items() if v is not None}
+    known = lambda d: {k: v for k, v in d.items() if v is not None}
+    given = known(given)
+    choices = known({k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items()})
     if dataset == "digits100" and scale in ("smoke", "quick"): choices |= dict(per_class=2, epochs=min(choices["epochs"], 150))
     eps, step = RADIUS["digits" if str(dataset).startswith("digits") else "images", norm_name(norm)]
     given["eps"] = radius("eps", given.get("eps", eps), norm)

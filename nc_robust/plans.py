@@ -14,7 +14,8 @@ import pandas as pd, torch
 from tqdm.std import tqdm
 from .config import Config, choice, configure, from_text, generator, identity, listed, number
 from .data import batches, pixels
-from .machine import cores, provenance, small, stop_requests, threads
+from .files import read_head
+from .machine import changed, cores, provenance, small, stop_requests, threads
 from .results import extra
 from .runs import Run, Stopped, history
 from .train import fast_step, regime, start
@@ -59,12 +60,25 @@ def announce(runs: list, max_minutes: float = None):
     radii = ", ".join(f"{e:.4g}" for e in sorted({r.c.eps for r in runs}))
     print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
           f"{c.precision}, " + ("from the repository" if published else f"on {provenance(runs[0].device)['hardware']}"))
+    if not published: _name_changes(runs)
     if not todo: print("all of them are finished and only read"); return
     one = {(r.c.regime, r.c.arch): r for r, _ in todo}                   # seeds and radii cost the same
     cost = {kind: seconds_per_epoch(r) for kind, r in one.items()}
     seconds = sum(n * cost[r.c.regime, r.c.arch] for r, n in todo)
     if apart([r for r, _ in todo], max_minutes): seconds /= min(len(todo), cores())
     print(f"{len(todo)} to train: about {seconds / 60:.0f} min" if seconds > 90 else f"{len(todo)} to train: about {seconds:.0f} s")
+
+# %% ../nbs/12_plans.ipynb #5d1f0c01
+def _name_changes(runs):
+    "Say which of `runs` hold tables that other code made: they are read all the same."
+    found = {}
+    for r in runs:
+        for f in r.folder.glob("*.csv"):
+            try: found.setdefault(r.name, set()).update(changed(read_head(f)))
+            except (OSError, ValueError): pass                        # who reads the table says what is wrong with it
+    if found := {name: what for name, what in found.items() if what}:
+        print(f"{', '.join(sorted(set().union(*found.values())))} changed since these were made; "
+              f"to make them anew, move them out of {runs[0].folder.parent}: {', '.join(found)}")
 
 # %% ../nbs/12_plans.ipynb #9ff19d85
 USAGE = """nc-robust-run key=value ...     trains or resumes one run and prints its folder
@@ -81,6 +95,7 @@ def main(arguments: list = None):
     if not words or words[0] in ("-h", "--help", "help"): print(USAGE); return
     try:
         run, options = _parsed(words)
+        _name_changes([run])
         history(run, **options)
     except (Stopped, ValueError, OSError, RuntimeError) as e: sys.exit(f"{type(e).__name__}: {e}")
     print(run.folder)

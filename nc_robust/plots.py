@@ -122,9 +122,9 @@ def by_regime(t: pd.DataFrame, metrics):
     t = t[(t.split == "train") & (t.layer == "features")]
     def draw(ax, row, column):
         for r, g in column[1].groupby("regime", sort=False):
-            colour, line, marker = REGIME_STYLES[r]
+            colour, line, marker = REGIME_STYLES.get(r, ("0.5", "-", "."))
             curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", row[1], METRICS[row[2]][1],
-                  label=REGIME_TITLES[r], color=colour, ls=line, marker=marker)
+                  label=REGIME_TITLES.get(r, r), color=colour, ls=line, marker=marker)
     return grid([(f"{METRICS[m][0]}\n({VIEW_STYLES[v][0]})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
 
 # %% ../nbs/13_plots.ipynb #5db849ea
@@ -232,7 +232,7 @@ def animate(pictures: dict, views=("clean", "perturbed")):
             for row, (regime, p) in zip(axes, pictures.items()):
                 for ax, v in zip(row, views):
                     ax.clear()
-                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{REGIME_TITLES[regime]}, {v}, epoch {epochs[i]}")
+                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{REGIME_TITLES.get(regime, regime)}, {v}, epoch {epochs[i]}")
         html = FuncAnimation(fig, draw, frames=len(epochs), interval=400).to_jshtml(default_mode="once")
         plt.close(fig)
     return HTML(html)

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest, torch
-import nc_robust.figures as figures, nc_robust.files as files, nc_robust.plans as plans, nc_robust.plots as plots
+import nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine, nc_robust.plans as plans
+import nc_robust.plots as plots
 import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
 from nc_robust.config import Config, configure, generator, identity
 from nc_robust.data import batches
@@ -232,6 +233,19 @@ def test_weights_that_are_lost_are_trained_again(done, monkeypatch):
     with pytest.raises(runs.Stopped): results.extra(run, "predicted", max_minutes=0)
     monkeypatch.setattr(runs, "provenance", lambda device="cpu": runs_provenance(device) | dict(version="9.9"))
     assert runs.final_state(run)["epoch"] == 2 and run.csv.read_bytes() == table and not left.exists()
+
+def test_a_changed_definition_is_named(done, monkeypatch, capsys):
+    "A finished run is read also by other code, and the figure and the command line say which module changed; a damaged table is no news."
+    (run, table), now = done, machine.code()
+    (run.folder / "layers.csv").write_bytes(table[:-9])
+    for ask in (lambda: plans.announce([run]), lambda: main(plans.arguments(run))):
+        ask(); assert "changed since" not in capsys.readouterr().out
+        with monkeypatch.context() as m:
+            m.setattr(machine, "code", lambda: now.replace("metrics=", "metrics=0"))
+            ask()
+        said = capsys.readouterr().out
+        assert f"metrics changed since these were made; to make them anew, move them out of {run.folder.parent}: {run.name}" in said
+    assert run.csv.read_bytes() == table
 
 def test_two_damages_keep_both_files(done):
     "A second damaged checkpoint does not overwrite the first one that was set aside."
