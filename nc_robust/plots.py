@@ -232,7 +232,8 @@ def animate(pictures: dict, views=("clean", "perturbed")):
             for row, (regime, p) in zip(axes, pictures.items()):
                 for ax, v in zip(row, views):
                     ax.clear()
-                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{REGIME_TITLES.get(regime, regime)}, {v}, epoch {epochs[i]}")
+                    title = f"{REGIME_TITLES.get(regime, regime)}, {v}, epoch {epochs[i]}"
+                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], title)
         html = FuncAnimation(fig, draw, frames=len(epochs), interval=400).to_jshtml(default_mode="once")
         plt.close(fig)
     return HTML(html)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd, pytest
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS
+from nc_robust.plans import collect, plan
 from nc_robust.verdicts import TEXT, markdown, merge
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +62,19 @@ def angle_left(e):
     "The angle of the targeted means to their target's clean mean, as a share of that between two vertices."
     return e.last("st", "targeted", "simplex_similarity") / e.right
 
+def frozen_over_working():
+    "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
+    def end(regime, **more):
+        t = collect(plan(regime, "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published", **more))
+        assert t[(t.split == "train") & (t["view"] == ("clean" if regime.startswith("st") else "perturbed"))
+                 & (t.metric == "accuracy") & (t.epoch == t.epoch.max())].value.min() == 1
+        t = t[(t.split == "train") & (t["view"] == "clean") & (t.layer == "features") & (t.metric == "nc1") & (t.epoch == t.epoch.max())]
+        return t.set_index(["arch", "seed"]).value
+    l2 = dict(norm="l2")
+    pairs = [(end("st", lr=0.05), end("st_frozen_bn")), (end("at", lr=0.05, **l2), end("at_frozen_bn", **l2)),
+             (end("trades", **l2), end("trades_frozen_bn", **l2))]
+    return [f((frozen / working).agg(f.__name__) for working, frozen in pairs) for f in (min, max)]
+
 NUMBERS = {
     r"paper's 23 claims (\d+) are judged on it": lambda: [claims().claim.nunique()],
     r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no .*, (\d+) \"not reached\"":
@@ -78,6 +92,7 @@ NUMBERS = {
     r"class means lie ([\d.]+) and ([\d.]+) rad apart": lambda: value(10),
     r"([\d.]+) and ([\d.]+) times with batch norm frozen": lambda: value(13, regime="trades_frozen_bn"),
     r"; ([\d.]+) and ([\d.]+) times as its own authors": lambda: value(13, regime="trades"),
+    r"frozen, it multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
     r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),
     r"on (\d+) and (\d+) % when the network is attacked": lambda: adaptive("perturbed"),
     r"on (\d+) and (\d+) % when the attack aims at that layer": lambda: adaptive("adaptive"),
