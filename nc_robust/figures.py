@@ -34,7 +34,7 @@ FIGURES = {
     "fig14": dict(regimes=_BOTH, classes=100, extra="layers", takes=_LAYERS),
     "fig15": dict(regimes=("at",), extra="radii", trained=_STEPS, measured=(1.0,)),
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
-    "trades": dict(regimes=("at", *_TRADES), claims="fig4"),     # beyond the paper, as is the next
+    "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",)),     # beyond the paper, as is the next
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
 PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "per_class", "width", "data_root", "source", "max_minutes")

@@ -75,7 +75,8 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
         for ax, column in zip(axes[0], columns): ax.set_title(column[0])
         for ax in axes[-1]: ax.set_xlabel(xlabel)
         handles = {l: h for ax in axes.flat for h, l in zip(*ax.get_legend_handles_labels())}
-        fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(4, len(handles)), frameon=False)
+        n = len(handles)
+        fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=n if n < 5 else 3, frameon=False)
         fig.align_ylabels(axes[:, 0])
     return fig
 
