@@ -71,7 +71,7 @@ MAKERS = ("data", "models", "attacks", "metrics", "train", "measure")
 @cache
 def code() -> str:
     "`module=digest` of all modules on which numbers depend, `MAKERS`, as they are when it is first asked."
-    return ", ".join(f"{m}={_digest(Path(nc_robust.__file__).with_name(f'{m}.py').read_text())}" for m in MAKERS)
+    return ", ".join(f"{m}={_digest(Path(nc_robust.__file__).with_name(f'{m}.py').read_text(encoding='utf-8'))}" for m in MAKERS)
 
 def _digest(source):
     "Of what Python does with `source`."
