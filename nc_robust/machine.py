@@ -7,7 +7,7 @@ __all__ = ['MAKERS', 'usable_device', 'small', 'cores', 'deterministic', 'thread
            'joined', 'changed']
 
 # %% ../nbs/09_machine.ipynb #09a00003
-import ast, hashlib, os, platform, re, signal, subprocess, threading
+import ast, hashlib, io, os, platform, re, signal, subprocess, threading, tokenize
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -74,12 +74,16 @@ def code() -> str:
     return ", ".join(f"{m}={_digest(Path(nc_robust.__file__).with_name(f'{m}.py').read_text(encoding='utf-8'))}" for m in MAKERS)
 
 def _digest(source):
-    "Of what Python does with `source`."
-    tree = ast.parse(source)
-    for n in ast.walk(tree):
-        documented = isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(n) is not None
-        if documented: n.body = n.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:8]
+    "Of the lines of `source` without comments and docstrings; the same in every version of Python."
+    lines = source.splitlines()
+    for t in tokenize.generate_tokens(io.StringIO(source).readline):
+        if t.type == tokenize.COMMENT: lines[t.start[0] - 1] = lines[t.start[0] - 1][:t.start[1]]
+    for n in ast.walk(ast.parse(source)):
+        if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(n) is not None:
+            first, last = n.body[0].lineno - 1, n.body[0].end_lineno - 1
+            rest = lines[last][n.body[0].end_col_offset:]
+            lines[first:last + 1] = [lines[first][:n.body[0].col_offset] + rest, *[""] * (last - first)]
+    return hashlib.sha256("\n".join(filter(None, map(str.rstrip, lines))).encode()).hexdigest()[:8]
 
 # %% ../nbs/09_machine.ipynb #09a0000f
 def provenance(device="cpu") -> dict:
