@@ -13,6 +13,7 @@ from . import plans, plots, results
 from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
 from .files import out_folder, read_head, runs_root, write_bytes
 from .metrics import etf_angle
+from .runs import length
 
 # %% ../nbs/14_figures.ipynb #8c859749
 _BOTH, _TRADES, _STEPS = ("st", "at"), ("trades", "trades_frozen_bn"), (0.25, 0.5, 1.0)
@@ -123,6 +124,8 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     "Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown."
     mine = [r for r in figure.runs if r.name in set(t.run)]
     old = out_folder() / f"{stem(figure, part)}.csv"
+    cut = sorted({f"{plots.REGIME_TITLES[r.c.regime]} cut short after {n} epochs" for r in mine if (n := length(r)) != r.c.epochs})
+    if picture and cut: picture.supxlabel(", ".join(cut), x=1, ha="right", size="small")
     if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 

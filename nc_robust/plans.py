@@ -17,7 +17,7 @@ from .data import batches, pixels
 from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .results import extra
-from .runs import Run, Stopped, history
+from .runs import Run, Stopped, finished, history, length
 from .train import fast_step, regime, start
 
 # %% ../nbs/12_plans.ipynb #0c459684
@@ -61,6 +61,8 @@ def announce(runs: list, max_minutes: float = None):
     print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
           f"{c.precision}, " + ("from the repository" if published else f"on {provenance(runs[0].device)['hardware']}"))
     if not published: _name_changes(runs)
+    for r in runs:
+        if published and finished(r) and length(r) != r.c.epochs: print(f"{r.name} was cut short: {length(r)} epochs")
     if not todo: print("all of them are finished and only read"); return
     one = {(r.c.regime, r.c.arch): r for r, _ in todo}                   # seeds and radii cost the same
     cost = {kind: seconds_per_epoch(r) for kind, r in one.items()}

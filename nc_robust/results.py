@@ -60,11 +60,13 @@ def pictures(run: Run) -> dict:
     return final_state(run)["pictures"]
 
 # %% ../nbs/11_results.ipynb #5bfbdd53
-def publish(run: Run, with_pictures: bool = False) -> Run:
+def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     """Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run.
-    `ValueError` if the run is not finished."""
-    if not finished(run): raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published")
-    history(run)
+    `cut`: also the table of one that ended early; what is drawn from it says so. `ValueError` if the run is not finished."""
+    if finished(run): history(run)
+    elif not (cut and run.csv.exists()):
+        raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published "
+                         "(cut=True: also one that will not go on)")
     folder = runs_root("published") / run.name
     for f in sorted(run.folder.glob("*.csv")): read_table(f)                  # damaged ones are named, nothing is published
     for f in sorted(run.folder.glob("*.csv")): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))

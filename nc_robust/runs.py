@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'read_state', 'same_data', 'Stopped', 'train_run', 'save', 'write_table', 'table',
-           'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished', 'published']
+           'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished', 'length', 'published']
 
 # %% ../nbs/10_runs.ipynb #c709e146
 import signal, sys, time
@@ -248,6 +248,11 @@ def whole_table(path: Path) -> pd.DataFrame | None:
 def finished(run: Run) -> bool:
     "Whether the run's table can be read without training."
     return run.csv.exists() if run.source == "published" else run.epochs_done >= run.c.epochs
+
+def length(run: Run) -> int | str:
+    "The epochs of a run whose table can be read: `40`, or the text `37 of 40` of one published cut short."
+    done = int(read_head(run.csv)["epochs_done"]) if run.source == "published" else run.c.epochs
+    return done if done == run.c.epochs else f"{done} of {run.c.epochs}"
 
 def published(run: Run, name: str = "history") -> pd.DataFrame:
     "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."

@@ -18,7 +18,7 @@ from .files import out_folder, read_head, write_bytes
 # %% ../nbs/16_verdicts.ipynb #c3a4404f
 COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs", "eps",
            "value", "verdict", "agree", "test", "runs"]
-TEXT = dict(per_class=str, seeds=str)
+TEXT = dict(per_class=str, seeds=str, epochs=str)
 
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     "The verdicts of all claims about `figure` on its table `t`, one row per architecture and regime."
@@ -36,7 +36,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
                               test=f"{found['verdict']} on average, and for {agree} of {len(seeds)} seeds: {found['test']}")
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),
-                            per_class=k.per_class or "all", width=k.width, epochs=k.epochs, eps=f"{figure.eps:.4g}", **found,
+                            per_class=k.per_class or "all", width=k.width, epochs=runs.length(g[0]), eps=f"{figure.eps:.4g}", **found,
                             agree=agree, runs=" ".join(r.name for r in g)))
     return pd.DataFrame(out, columns=COLUMNS)
 
@@ -109,8 +109,10 @@ def markdown(t: pd.DataFrame) -> str:
     in the cells the verdicts on PreActResNet18 and VGG11. The number of seeds stands in a cell where it is not the column's
     largest, and with a verdict how many single seeds agree with it where not all do."""
     t = t.assign(seeds=t.seeds.astype(str).str.split().str.len(), agree=t.agree.astype(float))
-    size, most = SIZE[:-1], t.groupby(SIZE[:-1], sort=False).seeds.max().to_dict()
-    heads = [f"{d.removeprefix('folder:')}, {n} a class, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
+    size, data, most = SIZE[:-1], list(t.dataset.unique()), t.groupby(SIZE[:-1], sort=False).seeds.max().to_dict()
+    most = dict(sorted(most.items(), key=lambda column: data.index(column[0][0])))
+    images = lambda n: "all images" if n == "all" else f"{n} a class"
+    heads = [f"{d.removeprefix('folder:')}, {images(n)}, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]
     for (number, text, norm, regime), g in t.groupby(["claim", "text", "norm", "regime"], sort=False):
         cells = [_verdicts(g[(g[size] == list(one)).all(axis=1)], k) for one, k in most.items()]

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-import pandas as pd, pytest, torch
+import matplotlib.pyplot as plt, pandas as pd, pytest, torch
 import nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine, nc_robust.plans as plans
 import nc_robust.plots as plots
 import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
@@ -297,6 +297,23 @@ def test_publishing_keeps_runs_apart(done, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="0 of 2 epochs"): results.publish(other)
     history(other, progress=False)
     assert results.publish(other).name == other.name != there.name and there.csv.read_bytes() == before
+
+def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, capsys):
+    "It is published only if asked; the plan, the picture, the provenance and the claims name the epochs it had."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    small = dict(scale="smoke", epochs=3, steps=3, measure_every=1)
+    run = Run(configure("at", "vgg11", **small))
+    with pytest.raises(ValueError, match="0 of 3 epochs.*cut=True"): results.publish(run, cut=True)     # there is no table
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    with pytest.raises(ValueError, match="1 of 3 epochs.*cut=True"): results.publish(run)
+    there = results.publish(run, cut=True)
+    assert runs.length(there) == "1 of 3" and set(history(there).epoch) == {1} and history(run, progress=False).epoch.max() == 3
+    figure = figures.Figure("fig2", regime="at", archs="vgg11", source="published", **small)
+    plans.announce(figure.runs)
+    t, picture = figures.table(figure), plt.figure()
+    figures.save(figure, picture, t)
+    assert "was cut short: 1 of 3 epochs" in capsys.readouterr().out and picture.get_supxlabel() == "AT cut short after 1 of 3 epochs"
+    assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
 
 def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch):
     "`figures.publish` copies a figure and its claims, and leaves what other runs drew under the same name."
