@@ -33,6 +33,18 @@ def test_speed_in_the_readme_is_the_benchmark(machine):
         mine = shown[:4] if machine == "epyc" else shown[4:]
         assert mine == [ratio(*where, arch, p) for arch in ARCHS for p in ("fp32", "bf16")], name
 
+def test_speed_on_a_gpu_in_the_readme_is_the_benchmark():
+    "Seconds an epoch and both ratios are those of `figures/bench_h200.csv`; the first words say in which way the step was made."
+    t = pd.read_csv(FIGURES / "bench_h200.csv", comment="#").query("table == 'steps'").set_index(["regime", "arch", "version"])
+    for r in ("st", "at", "trades"):
+        cells = r" (\S+) s(?: \((.*?) only\))? \| (\S+) / (\S+) \|"
+        way, *shown = re.search(rf"^\| {r.upper()}, (.*?) \|" + 2 * cells, README, re.M).groups()
+        for arch, (seconds, only, plain, strict) in zip(ARCHS, (shown[:4], shown[4:])):
+            fast = t.loc[r, arch, "fast bf16"]
+            assert (only or way) == fast.way
+            assert [seconds, plain, strict] == [f"{v:.1f}" for v in (fast.seconds_per_epoch, fast.ratio,
+                                                                     fast.ratio / t.loc[r, arch, "strict fp32"].ratio)]
+
 def claims(number=None, dataset="folder:cifar10", per_class="500", norm="linf", **where):
     "The rows of `claims.csv`."
     t = pd.read_csv(FIGURES / "claims.csv", dtype=TEXT)
@@ -50,6 +62,11 @@ def each(look, *names, data="cifar10_500"):
     return [look(Evidence(t[t.arch == a], 100 if "100_" in data else 10)) for a in ARCHS]
 
 def attacked(e): return 100 * e.last("st", "perturbed", "accuracy")
+
+def full(look, *names):
+    "`look` at VGG11 on all of CIFAR-10."
+    t = pd.concat([pd.read_csv(FIGURES / f"{n}_cifar10.csv", comment="#") for n in names])
+    return look(Evidence(t, 10))
 
 def adaptive(view):
     "Test images, in percent, on which that layer of ST is right that is best under the attack on the network."
@@ -93,6 +110,13 @@ NUMBERS = {
     r"([\d.]+) and ([\d.]+) times with batch norm frozen": lambda: value(13, regime="trades_frozen_bn"),
     r"; ([\d.]+) and ([\d.]+) times as its own authors": lambda: value(13, regime="trades"),
     r"frozen, it multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
+    r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the targeted attack leaves ([\d.]+) of":
+        lambda: [full(attacked, "fig2_st"), *claims(18, per_class="all").value, full(angle_left, "fig3")],
+    r"fit their attacked images yet \(([\d.]+) and ([\d.]+) %\)":
+        lambda: [full(lambda e: 100 * e.peak(r, "perturbed"), n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
+    r"NC1 of TRADES, batch norm working, is ([\d.]+) times that of AT": lambda: claims(13, per_class="all").value.tolist(),
+    r"AT and TRADES cut short after (\d+), last measured after (\d+)\)":
+        lambda: [int(claims(8, per_class="all").epochs.item().split()[0]), full(lambda e: e.fit("at").index[-1], "fig2_at")],
     r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),
     r"on (\d+) and (\d+) % when the network is attacked": lambda: adaptive("perturbed"),
     r"on (\d+) and (\d+) % when the attack aims at that layer": lambda: adaptive("adaptive"),
