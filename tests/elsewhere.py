@@ -1,12 +1,14 @@
 """A second device for machines that have none, and a run on it. It computes on the CPU, but its tensors cannot be mixed with the CPU's.
 (Random generators and files are the CPU's.)
 Run as a script, in a process of its own: PyTorch counts its devices once, before the first backward pass."""
-import os, tempfile
+import os, sys, tempfile
+from pathlib import Path
 from unittest.mock import patch
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))      # where the package is not installed
 from nc_robust import data, measure, results, runs, train
 from nc_robust.config import configure, generator
 from nc_robust.replay import asks_nothing, rerun
