@@ -1,5 +1,6 @@
 "PGD stays where it must, leaves the model alone, agrees with an independent implementation and is as strong as it claims."
 import math, warnings
+from types import SimpleNamespace
 import pytest, torch, torch.nn as nn, torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from nc_robust import measure
@@ -266,6 +267,12 @@ def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
     loss = {n: F.cross_entropy(nets["vgg11"](p), y).item() for n, p in found.items()}
     assert loss[40] == pytest.approx(loss[96], rel=0.05)                         # as far as two draws differ
     assert at_once(torch.zeros(1, 3, 32, 32)) < at_once(x) == at_once(torch.zeros(1, 3, 32, 32, device="meta"))
+
+@pytest.mark.parametrize("gigabytes, images", [(8, 512), (32, 512), (80, 2048)])
+def test_a_large_gpu_takes_larger_chunks(monkeypatch, gigabytes, images):
+    "How many images are attacked at once goes by the memory of the GPU."
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=gigabytes * 2**30))
+    assert at_once(SimpleNamespace(is_cuda=True, device=torch.device("cuda"))) == images
 
 @pytest.mark.parametrize("arch", ["preact_resnet18", "vgg11"])
 def test_nearest_centres_as_a_network(trained, arch):
