@@ -115,6 +115,9 @@ NUMBERS = {
     r"fit their attacked images yet \(([\d.]+) and ([\d.]+) %\)":
         lambda: [full(lambda e: 100 * e.peak(r, "perturbed"), n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
     r"NC1 of TRADES, batch norm working, is ([\d.]+) times that of AT": lambda: claims(13, per_class="all").value.tolist(),
+    r"from epoch 15 on \(([\d.]+) to ([\d.]+) of their mean\), those of AT more so \(([\d.]+) to ([\d.]+)\)":
+        lambda: [full(lambda e: e.series(r, "clean", "equinorm_cv")[n], name) for r, name in (("trades", "fig4_trades"), ("at", "fig2_at"))
+                 for n in (15, 35)],
     r"AT and TRADES cut short after (\d+), last measured after (\d+)\)":
         lambda: [int(claims(8, per_class="all").epochs.item().split()[0]), full(lambda e: e.fit("at").index[-1], "fig2_at")],
     r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),
