@@ -36,9 +36,14 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
                               test=f"{found['verdict']} on average, and for {agree} of {len(seeds)} seeds: {found['test']}")
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),
-                            per_class=k.per_class or "all", width=k.width, epochs=runs.length(g[0]), eps=f"{figure.eps:.4g}", **found,
+                            per_class=k.per_class or "all", width=k.width, epochs=_epochs(g), eps=f"{figure.eps:.4g}", **found,
                             agree=agree, runs=" ".join(r.name for r in g)))
     return pd.DataFrame(out, columns=COLUMNS)
+
+def _epochs(g):
+    "How many epochs the runs `g` had; text if some were cut short."
+    found = list(dict.fromkeys(map(runs.length, g)))
+    return found[0] if len(found) == 1 else ", ".join(map(str, found))
 
 def _groups(figure):
     groups = {}
