@@ -121,18 +121,16 @@ def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 
 
 # %% ../nbs/17_bench.ipynb #8da48393
 def bench_look(cases, n: int, device="cpu", rounds: int = 1) -> pd.DataFrame:
-    """`cases`: (arch, width, size, channels). Images per second of `measure.score` on `n` images, on a GPU also channels first in
-    memory, and of the metrics of what it returns."""
+    """`cases`: (arch, width, size, channels). Images per second of `measure.score` on `n` images, as runs are measured and channels
+    first in memory, and of the metrics of what it returns."""
     out = []
     for arch, width, size, channels in cases:
         d = noise(size, channels, n, device=device)
         model, x, y = start(Config("st", arch, width=width), d, device)[0].eval(), pixels(d.train.x), d.train.y
         _, h = score(model, x)
-        looks = dict(network=lambda: score(model, x), metrics=lambda: neural_collapse(h, y))
-        if x.is_cuda:
-            first, x1 = copy.deepcopy(model).to(memory_format=torch.contiguous_format), x.contiguous()
-            looks["network, channels first"] = lambda: score(first, x1)
-        t = interleaved(looks, rounds)
+        first, x1 = copy.deepcopy(model).to(memory_format=torch.contiguous_format), x.contiguous()
+        t = interleaved({"network": lambda: score(model, x), "network, channels first": lambda: score(first, x1),
+                         "metrics": lambda: neural_collapse(h, y)}, rounds)
         out += [dict(arch=arch, width=width, size=size, version=k, images_per_second=n / s, seconds_per_50000=50_000 * s / n)
                 for k, s in t.items()]
     return pd.DataFrame(out)

@@ -61,9 +61,8 @@ def announce(runs: list, max_minutes: float = None):
     print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
           f"{c.precision}, " + ("from the repository" if published else f"on {provenance(runs[0].device)['hardware']}"))
     if not published: _name_changes(runs)
-    for r in runs:
-        if published and finished(r) and length(r) != r.c.epochs: print(f"{r.name} was cut short: {length(r)} epochs")
-    if not todo: print("all of them are finished and only read"); return
+    cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if published and finished(r) and (n := length(r)) != r.c.epochs)
+    if not todo: print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read"); return
     one = {(r.c.regime, r.c.arch): r for r, _ in todo}                   # seeds and radii cost the same
     cost = {kind: seconds_per_epoch(r) for kind, r in one.items()}
     seconds = sum(n * cost[r.c.regime, r.c.arch] for r, n in todo)

@@ -254,6 +254,7 @@ def length(run: Run) -> int | str:
     done = int(read_head(run.csv)["epochs_done"]) if run.source == "published" else run.c.epochs
     return done if done == run.c.epochs else f"{done} of {run.c.epochs}"
 
+# %% ../nbs/10_runs.ipynb #10a0000d
 def published(run: Run, name: str = "history") -> pd.DataFrame:
     "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."
     path, names = run.table_file(name), lambda where, pattern: ", ".join(sorted(p.name for p in where.glob(pattern))) or "none"

@@ -28,6 +28,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
         for (regime, arch), g in _groups(figure):
             if regime not in c.regimes: continue
             k, mine, seeds = g[0].c, t[t.arch == arch], sorted({r.c.seed for r in g})
+            epochs = ", ".join(dict.fromkeys(str(runs.length(r)) for r in g))                # more than one if some were cut short
             verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta), regime)
             found, alone = verdict(mine), [verdict(mine[mine.seed == s])["verdict"] for s in seeds]
             agree = alone.count(found["verdict"])
@@ -36,14 +37,9 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
                               test=f"{found['verdict']} on average, and for {agree} of {len(seeds)} seeds: {found['test']}")
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),
-                            per_class=k.per_class or "all", width=k.width, epochs=_epochs(g), eps=f"{figure.eps:.4g}", **found,
+                            per_class=k.per_class or "all", width=k.width, epochs=epochs, eps=f"{figure.eps:.4g}", **found,
                             agree=agree, runs=" ".join(r.name for r in g)))
     return pd.DataFrame(out, columns=COLUMNS)
-
-def _epochs(g):
-    "How many epochs the runs `g` had; text if some were cut short."
-    found = list(dict.fromkeys(map(runs.length, g)))
-    return found[0] if len(found) == 1 else ", ".join(map(str, found))
 
 def _groups(figure):
     groups = {}
@@ -114,8 +110,7 @@ def markdown(t: pd.DataFrame) -> str:
     in the cells the verdicts on PreActResNet18 and VGG11. The number of seeds stands in a cell where it is not the column's
     largest, and with a verdict how many single seeds agree with it where not all do."""
     t = t.assign(seeds=t.seeds.astype(str).str.split().str.len(), agree=t.agree.astype(float))
-    size, data, most = SIZE[:-1], list(t.dataset.unique()), t.groupby(SIZE[:-1], sort=False).seeds.max().to_dict()
-    most = dict(sorted(most.items(), key=lambda column: data.index(column[0][0])))
+    size, most = SIZE[:-1], t.groupby(SIZE[:-1], sort=False).seeds.max().sort_index(level="dataset", sort_remaining=False).to_dict()
     images = lambda n: "all images" if n == "all" else f"{n} a class"
     heads = [f"{d.removeprefix('folder:')}, {images(n)}, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]

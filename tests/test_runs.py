@@ -312,7 +312,8 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     plans.announce(figure.runs)
     t, picture = figures.table(figure), plt.figure()
     figures.save(figure, picture, t)
-    assert "was cut short: 1 of 3 epochs" in capsys.readouterr().out and picture.get_supxlabel() == "AT cut short after 1 of 3 epochs"
+    assert f"only read; cut short: {run.name} (1 of 3 epochs)\n" in capsys.readouterr().out
+    assert picture.get_supxlabel() == "AT cut short after 1 of 3 epochs"
     assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
 
 def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch):
