@@ -121,8 +121,12 @@ def stem(figure: Figure, part: str = None) -> str:
     return "_".join(filter(None, (figure.name, figure.tag, part, norm, identity(c)["dataset"].replace("folder:", ""), count)))
 
 def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
-    "Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown."
+    """Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown.
+    A picture of several regimes that are not the figure's own is named after them."""
     mine = [r for r in figure.runs if r.name in set(t.run)]
+    shown = tuple(dict.fromkeys(r.c.regime for r in figure.runs))
+    if part not in shown and shown != figure.spec["regimes"]:
+        part = "_".join(filter(None, ("all" if shown == REGIMES else "_".join(shown), part)))
     old = out_folder() / f"{stem(figure, part)}.csv"
     cut = sorted({f"{plots.REGIME_TITLES[r.c.regime]} cut short after {n} epochs" for r in mine if (n := length(r)) != r.c.epochs})
     if picture and cut: picture.supxlabel(", ".join(cut), x=1, ha="right", size="small")

@@ -25,13 +25,14 @@ def test_verdicts_of_other_runs_go(more):
     assert set(drawn(**more).seeds) == {2}
 
 def test_a_replaced_file_is_announced(capsys):
-    "Whoever draws other runs over a figure is told."
-    figure = lambda **k: figures.Figure("fig11", scale="quick", source="published", archs="vgg11", **k)
-    first, second = figure(regime="st"), figure(regime="at")
-    for f in (first, first): figures.save(f, None, figures.table(f))
+    "Whoever draws other runs over a figure is told; a picture of other regimes goes by their name."
+    figure = lambda arch, **k: figures.Figure("fig11", scale="quick", source="published", archs=arch, **k)
+    first, second = figure("vgg11", regime="st"), figure("preact_resnet18", regime="st")
+    for f in (first, first, figure("vgg11")): figures.save(f, None, figures.table(f))
     assert "other runs" not in capsys.readouterr().out
     figures.save(second, None, figures.table(second))
-    assert "fig11_digits.csv showed other runs until now; it is replaced" in capsys.readouterr().out
+    assert "fig11_st_digits.csv showed other runs until now; it is replaced" in capsys.readouterr().out
+    assert (out_folder() / "fig11_digits.csv").exists()
 
 def test_figure_1_shows_one_network():
     "Two seeds or networks, of which one would be drawn, are refused before anything is trained."
