@@ -144,7 +144,7 @@ def provenance(figure: Figure, mine: list) -> dict:
 def publish(figure: Figure):
     """Copy a drawn `figure` (pictures, tables, claims) and the tables of its finished runs from `out/` and `runs/` to `figures/`.
     What another plan drew under the same name stays where it is."""
-    mine = {r.name for r in figure.runs}
+    mine = {r.name for r in (*figure.runs, *figure.baseline)}
     drawn = [f for f in sorted(out_folder().glob(f"{figure.name}_*.csv")) if set() < _rests_on(f) <= mine]
     for r in figure.runs: results.publish(r, with_pictures=figure.name == "fig1")
     for f in (g for f in drawn for g in f.parent.glob(f"{f.stem}.*")): write_bytes(runs_root("published").parent / f.name, f.read_bytes())

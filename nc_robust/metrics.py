@@ -97,10 +97,10 @@ class Simplex:
 # %% ../nbs/05_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
     """Standard deviation of the row norms of the centred class means `M` (C, p) (paper),
-    or std(correction=1)/mean (`cv`, released code; NaN for one row). 0 for an ETF."""
+    or std(correction=1)/mean (`cv`, released code). 0 for an ETF; NaN for one row."""
     n = M.norm(dim=1)
-    if not cv: return n.std(correction=0).item()
-    return (n.std(correction=1) / n.mean()).item() if len(n) > 1 else math.nan
+    if len(n) < 2: return math.nan
+    return (n.std(correction=1) / n.mean() if cv else n.std(correction=0)).item()
 
 def equiangular(M) -> float:
     """Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)) (appendix B).
@@ -155,7 +155,7 @@ class Spread:
     def __init__(self, simplex: Simplex, reference: Simplex = None):
         self.simplex, self.reference = simplex, reference or simplex
         self.squares, self.n = 0, 0
-        self.counts = {"nc4": None, "ncc_match": None, "ncc_accuracy": None}
+        self.counts = dict(nc4=0, ncc_match=0, ncc_accuracy=0)
 
     def add(self, h, y, decision=None):
         """Count points `h` (N, p) with labels `y` (N,) and the network's decisions (N,), if there is a network. Returns itself.
@@ -167,19 +167,19 @@ class Spread:
         self.squares, self.n = self.squares + (z - self.simplex.vertices[rows]).square().sum(0), self.n + len(h)
         own = self.simplex.nearest(z)
         near = own if self.reference is self.simplex else self.reference.nearest(self.reference.coordinates(h))
-        self._count("ncc_accuracy", near == y)
-        if decision is not None: self._count("nc4", own != decision); self._count("ncc_match", near == decision)
+        self._count(ncc_accuracy=near == y)
+        if decision is None: self._count(nc4=None, ncc_match=None)
+        else: self._count(nc4=own != decision, ncc_match=near == decision)
         return self
 
-    def _count(self, name, hits):
-        so_far = self.counts[name]
-        self.counts[name] = hits.sum() if so_far is None else so_far + hits.sum()
+    def _count(self, **hits):
+        "A share of which some points are not known is NaN from then on."
+        for k, v in hits.items(): self.counts[k] = self.counts[k] + (math.nan if v is None else v.sum())
 
     def merge(self, other):
         "Count what `other` has counted, too; returns itself."
         self.squares, self.n = self.squares + other.squares, self.n + other.n
-        for k, v in other.counts.items():
-            if v is not None: self._count(k, v)
+        for k, v in other.counts.items(): self.counts[k] = self.counts[k] + v
         return self
 
 # %% ../nbs/05_metrics.ipynb #b84e6232
@@ -191,7 +191,7 @@ def nc1_spectrum(spread: Spread):
 def summary(spread: Spread, weight=None) -> dict:
     "The dictionary of `neural_collapse` from a finished second pass."
     x = spread.simplex
-    share = {k: math.nan if v is None else (v.double() / spread.n).item() for k, v in spread.counts.items()}
+    share = {k: float(v) / spread.n for k, v in spread.counts.items()}
     W = None if weight is None else weight[x.present]
     return dict(
         nc1=nc1_spectrum(spread).sum().item() if x.rank else math.nan,

@@ -52,9 +52,11 @@ def quantities(regime: str) -> list:
 
 # %% ../nbs/13_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
-    "Draw `value` over column `x` of the rows `t` of one view: mean and band over the column `seed`, of the logarithm if `log`."
+    """Draw `value` over column `x` of the rows `t` of one view: mean and band over the column `seed`, of the logarithm if `log`;
+    where a seed has no row the curve ends."""
     label, colour, line, marker = VIEW_STYLES.get(view, (view, "k", "-", "o"))
-    t = t[np.isfinite(t.value) & ((t.value > 0) | (not log))]
+    whole = t.groupby(x).seed.transform("nunique") == t.seed.nunique()
+    t = t[whole & np.isfinite(t.value) & ((t.value > 0) | (not log))]
     if t.empty: return
     g = (np.log(t.value) if log else t.value).groupby(t[x])
     mean, std, back = g.mean(), g.std(ddof=0), np.exp if log else (lambda v: v)

@@ -29,16 +29,18 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
             if regime not in c.regimes: continue
             k, mine, seeds = g[0].c, t[t.arch == arch], sorted({r.c.seed for r in g})
             epochs = ", ".join(dict.fromkeys(str(runs.length(r)) for r in g))                # more than one if some were cut short
-            verdict = lambda some: judge(c, Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta), regime)
-            found, alone = verdict(mine), [verdict(mine[mine.seed == s])["verdict"] for s in seeds]
+            evidence = lambda some: Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta)
+            found = judge(c, seen := evidence(mine), regime)
+            alone = [judge(c, evidence(mine[mine.seed == s]), regime)["verdict"] for s in seeds]
+            used = [r.name for r in (*figure.runs, *figure.baseline) if r.c.arch == arch and r.c.regime in {regime, *seen.asked}]
             agree = alone.count(found["verdict"])
             if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
                 found |= dict(verdict="undecided",
-                              test=f"{found['verdict']} on average, and for {agree} of {len(seeds)} seeds: {found['test']}")
+                              test=f"{found['verdict']} over all seeds together, and for {agree} of {len(seeds)} alone: {found['test']}")
             out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                             dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),
                             per_class=k.per_class or "all", width=k.width, epochs=epochs, eps=f"{figure.eps:.4g}", **found,
-                            agree=agree, runs=" ".join(r.name for r in g)))
+                            agree=agree, runs=" ".join(used)))
     return pd.DataFrame(out, columns=COLUMNS)
 
 def _groups(figure):

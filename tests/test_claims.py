@@ -65,6 +65,37 @@ def test_a_table_without_the_last_layer_is_no_verdict(number):
     for r in next(c for c in CLAIMS if c.number == number).regimes:
         assert verdict(number, r, table().assign(layer="conv1"))["verdict"] == "not measured"
 
+@pytest.mark.parametrize("number, regime", [(2, "st"), (8, "at"), (9, "at"), (10, "at"), (11, "at"), (13, "trades"), (14, "trades")])
+def test_a_network_that_does_not_fit_at_the_end_is_not_judged(number, regime):
+    "Also where it had fitted before."
+    t = table()
+    t.loc[(t.metric == "accuracy") & (t.epoch == 3), "value"] = 0.8
+    found = verdict(number, regime, t)
+    assert found["verdict"] == "not reached" and "ends at 80.00%" in found["test"] and "it had reached (100.00%)" in found["test"]
+
+@pytest.mark.parametrize("number, regime", [(1, "st"), (14, "trades")])
+def test_a_terminal_phase_has_two_measurements(number, regime):
+    t = table()
+    t.loc[(t.metric == "accuracy") & (t.epoch < 3), "value"] = 0.99
+    assert "begins with the last measurement" in verdict(number, regime, t)["test"]
+
+@pytest.mark.parametrize("number", [13, 14])
+def test_regimes_are_compared_at_one_epoch(number):
+    "TRADES cut short is not set against AT that went on."
+    t = table()
+    found = verdict(number, "trades", t[(t.regime != "trades") | (t.epoch < 3)])
+    assert found["verdict"] == "not measured" and "2, 3 at the end" in found["test"]
+
+def test_seeds_are_averaged_as_far_as_all_go():
+    t = pd.concat([table(), table().assign(seed=2).query("epoch < 3")])
+    assert Evidence(t, 10).series("at", "clean", "nc1").to_dict() == {1: 1, 2: 1}
+
+def test_verdicts_name_the_runs_compared_with():
+    "Claim 13 rests on runs of AT, which figure 4 does not draw."
+    figure = figures.Figure("fig4", scale="quick", source="published", archs="vgg11", regime="trades")
+    found = verdicts.rows(figure, figures.table(figure)).set_index("claim").runs.str.split()
+    assert [sorted({n.split("-")[0] for n in found[k]}) for k in (12, 13)] == [["trades"], ["at", "trades"]]
+
 def test_a_curve_goes_from_left_to_right():
     "Also where the first seed lacks a point that a logarithmic axis cannot show."
     t = pd.DataFrame([dict(seed=s, epoch=e, value=float(not (s == 1 and e == 20))) for s in (1, 2) for e in (10, 20, 30)])

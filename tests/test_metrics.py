@@ -190,6 +190,13 @@ def test_merged_states_equal_the_whole(dtype, tol):
     merged = second[0].merge(second[1])
     assert summary(merged, W) == pytest.approx(neural_collapse(h, y, W, reference=S), rel=1e-10)
     assert nc1_spectrum(merged).sum().item() == pytest.approx(summary(merged)["nc1"], rel=1e-12)
+    mixed = summary(Spread(simplex, ref).add(h[halves[0]], y[halves[0]]).merge(second[1]))       # some points without a network
+    assert math.isnan(mixed["nc4"]) and math.isnan(mixed["ncc_match"]) and math.isfinite(mixed["ncc_accuracy"])
+
+def test_one_class_has_no_structure():
+    "Neither form of NC2, nor NC1, is 0 where there is only one mean."
+    found = neural_collapse(torch.randn(5, 4), torch.zeros(5).long(), num_classes=3)
+    assert all(math.isnan(found[k]) for k in ("nc1", "equinorm", "equinorm_cv", "equiangular"))
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_features(dtype):
