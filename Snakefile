@@ -26,7 +26,8 @@ rule all:
 rule claims:
     input: expand(str(OUT / "{figure}.ipynb"), figure=PLANS)
     output: str(OUT / "claims.csv")
-    shell: "python -c 'from nc_robust.verdicts import merge; merge(\"{OUT}\")'"
+    params: str(OUT)
+    shell: "python -c 'import sys; from nc_robust.verdicts import merge; merge(sys.argv[1])' {params:q}"
 
 rule figure:
     input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]

@@ -174,11 +174,11 @@ def configure(
     **given,                # other fields of `Config`; None means the scale's value (all images only where the scale takes all)
 ) -> Config:
     "A complete `Config` from a scale and whatever the user wants different."
-    scale = choice("scale", scale or default_scale(), SCALES)
+    scale = choice("scale", default_scale() if scale is None else scale, SCALES)
     choice("classes", classes, (10, 100))
     for name in given: choice("setting", name, [f.name for f in fields(Config)])
     choice("regime", regime, REGIMES); choice("arch", arch, ARCHS)
-    dataset = dataset or DEFAULT_DATA[scale][classes == 100]
+    if dataset is None: dataset = DEFAULT_DATA[scale][classes == 100]
     known = lambda d: {k: v for k, v in d.items() if v is not None}
     given = known(given)
     choices = known({k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items()})
@@ -196,16 +196,20 @@ def from_text(text: str):
 
 # %% ../nbs/00_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:
-    "The names that a cell assigns."
-    return {t.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    "The names that a cell assigns; none of a cell that is not plain Python."
+    try: nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError: return set()
+    return {t.id for n in nodes if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
 
 def parameters(
     namespace: dict,   # the notebook's `globals()`
     **allowed,         # name = tuple of allowed values, or None for any
 ) -> dict:
     "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Text is taken as `from_text` does."
-    injected = [c for c in namespace.get("In", []) if c.startswith("# Parameters\n")][-1:]     # corrected and run again
-    for name in sorted(set().union(*map(_assigned, injected)) - set(allowed)):
+    cells = {c: _assigned(c) for c in namespace.get("In", [])}              # the last of each kind: corrected and run again
+    injected = [names for c, names in cells.items() if c.startswith("# Parameters\n")][-1:]
+    own = [names for names in cells.values() if 2 * len(names & set(allowed)) > len(allowed)][-1:]
+    for name in sorted(set().union(*injected, *own) - set(allowed)):
         raise ValueError(f"unknown parameter {name!r}; this notebook takes: {', '.join(allowed)}")
     given = {name: from_text(v) if isinstance(v := namespace.get(name), str) else v for name in allowed}
     for name, values in allowed.items():

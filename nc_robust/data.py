@@ -23,6 +23,7 @@ class Split:
     x: torch.Tensor
     y: torch.Tensor
     def to(self, device): return Split(self.x.to(device), self.y.to(device))
+    def __repr__(self): return f"Split({len(self.y)} images of {'x'.join(map(str, self.x.shape[1:]))} on {self.x.device})"
 
 @dataclass
 class Data:
@@ -87,7 +88,8 @@ def _cifar(name, root):
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{name}.lock"): sets = read(True)          # one process downloads, the others wait
         except (OSError, RuntimeError) as e:
-            raise FileNotFoundError(f"{name} is neither in {root} nor could it be downloaded ({e}); "
+            there = "damaged" if any(root.glob(f"cifar-{name[5:]}-*")) else "not there"
+            raise FileNotFoundError(f"{name} in {root} is {there} and could not be downloaded ({e}); "
                                     f"put torchvision's archive there, or pass -p dataset folder:<path>") from e
     return [(s.data.transpose(0, 3, 1, 2), np.array(s.targets)) for s in sets], sets[0].classes
 
@@ -161,6 +163,9 @@ def _key(root, files):
 def _folder(root):
     "Train and test images and labels, and the class names, of the folder `root`."
     classes, files = _layout(root)
+    taken = {f for split in files.values() for c in split for f in c}
+    if left := sorted(f for s in files for c in classes for f in (root / s / c).iterdir() if f not in taken and f.name[0] != "."):
+        print(f"{len(left)} entries in the class folders of {root} are no images ({', '.join(sorted(EXTENSIONS))}) and are left out: {left[0]} …")
     def make():
         return {f"{s}_{k}": v for s, per_class in files.items() for k, v in (
             ("x", _decode([f for c in per_class for f in c])),
@@ -171,12 +176,13 @@ def _folder(root):
     return [(a["train_x"], a["train_y"]), (a["test_x"], a["test_y"])], classes
 
 # %% ../nbs/02_data.ipynb #6b72358f
-def balanced(x: np.ndarray, y: np.ndarray, per_class: int | None, at_most: bool = False):
-    "The first `per_class` images of every class. Too few raises, unless `at_most`."
+def balanced(x: np.ndarray, y: np.ndarray, per_class: int | None, at_most: bool = False, classes: list = None):
+    "The first `per_class` images of every class. Too few raises, unless `at_most`; the error takes its name from `classes`."
     if per_class is None: return x, y
     counts = np.bincount(y)
     if counts.min() < per_class and not at_most:
-        raise ValueError(f"per_class={per_class}, but class {counts.argmin()} has only {counts.min()} images")
+        few = (classes or range(len(counts)))[counts.argmin()]
+        raise ValueError(f"per_class={per_class}, but class {few!r} has only {counts.min()} images; take per_class={counts.min()} at most")
     rows = np.sort(np.concatenate([np.flatnonzero(y == c)[:per_class] for c in range(len(counts))]))
     return x[rows], y[rows]
 
@@ -194,7 +200,7 @@ def load(
     if dataset.startswith("folder:"): splits, classes = _folder(_root(dataset))
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
-    splits = [balanced(*s, per_class, at_most=i > 0) for i, s in enumerate(splits)]
+    splits = [balanced(*s, per_class, i > 0, classes) for i, s in enumerate(splits)]
     train, test = [Split(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y.astype(np.int64))) for x, y in splits]
     mean, std = CIFAR_STATS.get(dataset) or statistics(train.x)
     return Data(dataset, list(classes), train, test, mean, std).to(device)

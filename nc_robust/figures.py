@@ -11,9 +11,9 @@ import io, json, re
 import pandas as pd
 from . import plans, plots, results
 from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
-from .files import out_folder, read_head, runs_root, write_bytes
+from .files import out_folder, read_head, runs_root, set_aside, write_bytes
 from .metrics import etf_angle
-from .runs import length
+from .runs import finished, length
 
 # %% ../nbs/14_figures.ipynb #8c859749
 _BOTH, _TRADES, _STEPS = ("st", "at"), ("trades", "trades_frozen_bn"), (0.25, 0.5, 1.0)
@@ -70,8 +70,12 @@ def setup(name: str, namespace: dict) -> Figure:
     own = {k: CHOICES[k] for k in FIGURES[choice("figure", name, FIGURES)].get("takes", ())}
     figure = Figure(name, **parameters(namespace, **own, **dict.fromkeys(PARAMETERS)))
     print(f"{name} at scale {namespace.get('scale') or default_scale()}")
-    plans.announce(figure.runs, figure.minutes)
+    todo = [r for r in figure.runs if "one" in figure.spec and not finished(r) and r.source != "published"]
+    if todo and todo[0].data.num_classes < 4: raise _four_classes(figure, todo[0].data.num_classes)
+    plans.announce(figure.runs, figure.minutes, "pictures" if "one" in figure.spec else results.table_name(*asked(figure)))
     return figure
+
+def _four_classes(figure, C): return ValueError(f"{figure.name} shows four classes; {figure.runs[0].c.dataset} has {C}")
 
 # %% ../nbs/14_figures.ipynb #e5757f45
 def asked(figure: Figure) -> tuple:
@@ -96,8 +100,7 @@ def pictures(figure: Figure) -> dict:
     found = {}
     for r in figure.runs:
         kept = results.pictures(r)
-        if not any(kept.values()):
-            raise ValueError(f"{figure.name} shows four classes; {r.c.dataset} has {read_head(r.csv)['num_classes']}")
+        if not any(kept.values()): raise _four_classes(figure, read_head(r.csv)["num_classes"])
         found[r.c.regime] = {int(e): {n: t.tolist() for n, t in p.items()} for e, p in kept.items()}
     return found
 
@@ -125,7 +128,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     A picture of several regimes that are not the figure's own is named after them."""
     mine = [r for r in figure.runs if r.name in set(t.run)]
     shown = tuple(dict.fromkeys(r.c.regime for r in figure.runs))
-    if part not in shown and shown != figure.spec["regimes"]:
+    if shown != figure.spec["regimes"] and not f"{part}_".startswith(tuple(f"{r}_" for r in shown)):
         part = "_".join(filter(None, ("all" if shown == REGIMES else "_".join(shown), part)))
     old = out_folder() / f"{stem(figure, part)}.csv"
     cut = sorted({f"{plots.REGIME_TITLES[r.c.regime]} cut short after {n} epochs" for r in mine if (n := length(r)) != r.c.epochs})
@@ -151,6 +154,8 @@ def publish(figure: Figure):
 
 def _rests_on(file) -> set:
     "The runs that the table `file` of a figure or of its claims names."
-    found = re.findall(r'^# runs: (.*)$', text := file.read_text(), re.M)
-    if found: return set(json.loads(found[0]))
-    return {n for names in pd.read_csv(io.StringIO(text)).get("runs", ()) for n in names.split()}
+    try:
+        found = re.findall(r'^# runs: (.*)$', text := file.read_text(), re.M)
+        if found: return set(json.loads(found[0]))
+        return {n for names in pd.read_csv(io.StringIO(text)).get("runs", ()) for n in names.split()}
+    except ValueError as e: print(f"{file} is damaged ({e}); set aside as {set_aside(file).name}"); return set()

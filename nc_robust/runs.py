@@ -256,11 +256,20 @@ def length(run: Run) -> int | str:
 
 # %% ../nbs/10_runs.ipynb #10a0000d
 def published(run: Run, name: str = "history") -> pd.DataFrame:
-    "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not."
-    path, names = run.table_file(name), lambda where, pattern: ", ".join(sorted(p.name for p in where.glob(pattern))) or "none"
-    if path.exists(): return read_table(path)
+    "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not, `ValueError` if it is damaged."
+    path = run.table_file(name)
+    if path.exists():
+        try: return read_table(path)
+        except ValueError as e: raise ValueError(f"{e}; git restores it") from e
     if run.csv.exists():
-        raise FileNotFoundError(f"{run.name} is published without the table {name}, only with {names(run.folder, '*.csv.gz')}; "
+        there = ", ".join(sorted(p.name for p in run.folder.glob("*.csv.gz")))
+        raise FileNotFoundError(f"{run.name} is published without the table {name}, only with {there}; "
                                 "source='runs' trains the run and measures it")
-    raise FileNotFoundError(f"{run.name} is not among the published runs in {run.folder.parent}; of its regime "
-                            f"and arch there are: {names(run.folder.parent, f'{run.c.regime}-{run.c.arch}-*')}")
+    raise FileNotFoundError(f"{run.name} is not among the published runs{_nearest(run)}; source='runs' trains it")
+
+def _nearest(run):
+    "In what the published run most like `run` differs from it."
+    heads = [read_head(p) for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz")]
+    differs = [{k: h.get(k) for k, v in identity(run.c).items() if h.get(k) != str(v)} for h in heads]
+    near, asked = min(differs, key=len, default={}), identity(run.c)
+    return ": the nearest of its regime and arch has " * bool(near) + ", ".join(f"{k} {v} ({asked[k]} was asked for)" for k, v in near.items())

@@ -13,7 +13,7 @@ from filelock import FileLock
 from . import figures, plans, runs
 from .claims import CLAIMS, Evidence, judge
 from .config import ARCHS, identity
-from .files import out_folder, read_head, write_bytes
+from .files import out_folder, read_head, set_aside, write_bytes
 
 # %% ../nbs/16_verdicts.ipynb #c3a4404f
 COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs", "eps",
@@ -54,13 +54,20 @@ def report(figure, t: pd.DataFrame):
     that were not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
     with FileLock(path.with_name(f".{path.name}.lock")):       # two regimes may be drawn at once
-        kept = _kept(pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS), found, figure) if path.exists() else found[:0]
-        if len(found) or not path.exists(): write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
+        old = _old(path)
+        kept = found[:0] if old is None else _kept(old, found, figure)
+        if len(found) or old is None: write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
     shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]].style.set_uuid("claims").hide(axis="index")
     return shown.format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles(
         [dict(selector="th", props="text-align: left")])
 
 # %% ../nbs/16_verdicts.ipynb #c0100005
+def _old(path):
+    "The verdicts in the file `path`; None if there is none, or a damaged one, now set aside."
+    try: return pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS)
+    except FileNotFoundError: return None
+    except ValueError as e: print(f"{path} is damaged ({e}); set aside as {set_aside(path).name}")
+
 def _kept(old, found, figure):
     "Of the verdicts `old` those that the new ones `found` do not replace: of other networks or regimes, in all else of the same kind."
     kind, drawn = ["dataset", "norm", "seeds", "per_class", "epochs", "eps"], {(r.c.regime, r.c.arch) for r in figure.runs}
@@ -77,7 +84,8 @@ def merge(folder: Path) -> pd.DataFrame:
     "All `*_claims.csv` in `folder` as one table with claims 15 and 16, written to `claims.csv` there."
     parts = sorted(Path(folder).glob("fig*_claims.csv"))
     if not parts: raise FileNotFoundError(f"no fig*_claims.csv in {folder}; run the figure notebooks first")
-    t = pd.concat([pd.read_csv(p, dtype=TEXT) for p in parts], ignore_index=True)
+    try: t = pd.concat([pd.read_csv(bad := p, dtype=TEXT) for p in parts], ignore_index=True)
+    except ValueError as e: raise ValueError(f"{bad} is damaged ({e}); draw its figure again") from e
     kind = t.dataset.str.extract(r"^(.*?)(100)?(?:10)?$")
     t = t.assign(data=kind[0], hundred=kind[1].notna())
     l2, key = t.norm == "l2", ["claim", "regime", "arch", "data", "width"]

@@ -57,6 +57,16 @@ def test_broken_folder_is_named(folder, case, error, says):
     for f, b in kept.items(): f.parent.mkdir(parents=True, exist_ok=True); f.write_bytes(b)
     assert digest(load(f"folder:{folder}")) == whole
 
+def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
+    "A file of another kind and a folder within a class, but not a hidden one, are counted and the first is named."
+    (folder / "train/cat/.DS_Store").write_bytes(b""); load(f"folder:{folder}")
+    assert "left out" not in capsys.readouterr().out
+    (folder / "train/cat/2.png").rename(folder / "train/cat/2.jfif"); (folder / "train/dog/more").mkdir()
+    assert "Split(5 images of 3x8x8 on cpu)" in repr(load(f"folder:{folder}"))
+    said = capsys.readouterr().out
+    assert said.startswith("2 entries") and said.endswith(f"left out: {folder}/train/cat/2.jfif …\n")
+    with pytest.raises(ValueError, match="class 'cat' has only 2 images; take per_class=2 at most"): load(f"folder:{folder}", 3)
+
 def test_missing_folder(tmp_path):
     "A path that is not there is named, with the layout that was expected."
     with pytest.raises(FileNotFoundError, match="nowhere.*<class>/<image>"): load(f"folder:{tmp_path}/nowhere")

@@ -31,11 +31,11 @@ def test_config(name, value):
 @given(name=st.sampled_from(("regime", "arch", "scale", "norm") + WHOLE + NUMBERS[1:]), value=junk)
 @settings(max_examples=200, deadline=None)
 def test_configure(name, value):
-    "The same through `configure`, where None (and for the scale anything empty) means the default."
+    "The same through `configure`, where None means the default."
     given = dict(regime="at", arch="vgg11", scale="smoke") | {name: value}
     try: c = configure(**given)
     except ValueError as e: assert name in str(e); return
-    assert value is None or not value or getattr(c, name, value) == value or name == "norm"
+    assert value is None or getattr(c, name, value) == value or name == "norm"
 
 @pytest.mark.parametrize("field, value, says", [
     ("regime", "madry", "st, at, trades, st_frozen_bn, at_frozen_bn, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"),
@@ -130,6 +130,8 @@ def test_parameters_of_a_notebook():
         parameters(dict(regime="st", seeds=1, In=["", cell]), regime=REGIMES, seeds=None)
     corrected = ["# Parameters\nregim = 'at'\n", "# Parameters\nregime = 'at'\n"]                    # run again in the same kernel
     assert parameters(dict(regime="at", In=corrected), regime=REGIMES) == dict(regime="at")
+    with pytest.raises(ValueError, match="'arch'.*regime, seeds"):                                   # in the notebook's own cell
+        parameters(dict(regime="st", seeds=1, In=["%matplotlib", "regime='st'\nseeds=1\narch=2", "x = 1"]), regime=REGIMES, seeds=None)
     with pytest.raises(ValueError, match="'madry'.*trades_frozen_bn"): parameters(dict(regime="madry", In=[]), regime=REGIMES)
     assert parameters(dict(regime=None, seeds=[1], In=["x = 1", "# Parameters\nregime = None"]),
                       regime=(None, *REGIMES), seeds=None) == dict(regime=None, seeds=[1])

@@ -225,10 +225,12 @@ def test_kill_between_table_and_state(done):
         runs.save(run, state)
     assert written == ["history.csv", "state.pt"]
 
-def test_weights_that_are_lost_are_trained_again(done, monkeypatch):
+def test_weights_that_are_lost_are_trained_again(done, monkeypatch, capsys):
     "The table that is there stays, also if another version trains; a limit of time holds; what a killed writer left is removed."
     run, table = done
     run.state_file.unlink()
+    for name, said in (("history", "only read"), ("predicted", f"the weights are gone; trained again: {run.name}\n1 to train")):
+        plans.announce([run], name=name); assert said in capsys.readouterr().out
     left = run.folder / ".state.pt.123.part"; left.write_bytes(b"half")
     with pytest.raises(runs.Stopped): results.extra(run, "predicted", max_minutes=0)
     monkeypatch.setattr(runs, "provenance", lambda device="cpu": runs_provenance(device) | dict(version="9.9"))
@@ -315,6 +317,29 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     assert f"only read; cut short: {run.name} (1 of 3 epochs)\n" in capsys.readouterr().out
     assert picture.get_supxlabel() == "AT cut short after 1 of 3 epochs"
     assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
+
+def test_what_is_not_published_is_said_at_once(monkeypatch, tmp_path):
+    "The plan names the setting in which the nearest published run differs; a damaged table has a remedy."
+    ask = lambda **k: figures.setup("fig2", dict(scale="quick", source="published", archs="vgg11") | k)
+    with pytest.raises(FileNotFoundError, match=r"nearest.* has seed [123] \(9 was asked for\); source='runs'"): ask(seeds=9)
+    with pytest.raises(FileNotFoundError, match=r"nearest.* has epochs 300 \(7 was asked for\)"): ask(epochs=7)
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    run = figures.Figure("fig2", scale="quick", source="published", archs="vgg11").runs[0]
+    run.folder.mkdir(parents=True); run.csv.write_bytes(b"half")
+    with pytest.raises(ValueError, match="damaged.*git restores it"): ask(regime="st")
+
+def test_damaged_figures_are_set_aside(tmp_path, monkeypatch, capsys):
+    "A table of an earlier figure or of its claims that cannot be read does not stop a new one; where all are needed it is named."
+    monkeypatch.setenv("NC_ROBUST_OUT", str(tmp_path))
+    figure = figures.Figure("fig2", regime="st", archs="vgg11", scale="quick", source="published")
+    t, claims = figures.table(figure), tmp_path / "fig2_digits_claims.csv"
+    (tmp_path / "fig2_st_digits.csv").write_bytes(b""); claims.write_bytes(b"\xe9")
+    figures.save(figure, None, t, "st"); verdicts.report(figure, t)
+    said = capsys.readouterr().out
+    assert "set aside as fig2_st_digits.csv.damaged" in said and "set aside as fig2_digits_claims.csv.damaged" in said
+    assert len(pd.read_csv(claims)) == 3 and (tmp_path / "fig2_st_digits.csv").exists()
+    claims.write_bytes(b"")
+    with pytest.raises(ValueError, match="fig2_digits_claims.csv is damaged"): verdicts.merge(tmp_path)
 
 def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch):
     "`figures.publish` copies a figure and its claims, and leaves what other runs drew under the same name."
@@ -527,7 +552,7 @@ def test_a_killed_process_beside_others_is_named(monkeypatch):
     run, popen = Run(configure("st", "vgg11", "smoke")), subprocess.Popen
     code = "import os; print('epoch 1', flush=True); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(plans.subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", code], **more))
-    with pytest.raises(RuntimeError, match=f"{run.name} was killed .signal 9.*epoch 1"): plans.train_side_by_side([run])
+    with pytest.raises(RuntimeError, match=f"{run.name} was killed .signal 9.*the same command goes on"): plans.train_side_by_side([run])
 
 @pytest.mark.parametrize("argument, says", [
     ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
