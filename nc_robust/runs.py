@@ -270,6 +270,5 @@ def published(run: Run, name: str = "history") -> pd.DataFrame:
 def _nearest(run):
     "In what the published run most like `run` differs from it."
     heads = [read_head(p) for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz")]
-    differs = [{k: h.get(k) for k, v in identity(run.c).items() if h.get(k) != str(v)} for h in heads]
-    near, asked = min(differs, key=len, default={}), identity(run.c)
-    return ": the nearest of its regime and arch has " * bool(near) + ", ".join(f"{k} {v} ({asked[k]} was asked for)" for k, v in near.items())
+    differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in identity(run.c).items() if h.get(k) != str(v)] for h in heads]
+    return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if differ else ""
