@@ -165,7 +165,8 @@ def _folder(root):
     classes, files = _layout(root)
     taken = {f for split in files.values() for c in split for f in c}
     if left := sorted(f for s in files for c in classes for f in (root / s / c).iterdir() if f not in taken and f.name[0] != "."):
-        print(f"{len(left)} entries in the class folders of {root} are no images ({', '.join(sorted(EXTENSIONS))}) and are left out: {left[0]} …")
+        print(f"{len(left)} entries in the class folders of {root} are no images ({', '.join(sorted(EXTENSIONS))}) "
+              f"and are left out: {left[0]} …")
     def make():
         return {f"{s}_{k}": v for s, per_class in files.items() for k, v in (
             ("x", _decode([f for c in per_class for f in c])),
