@@ -42,9 +42,9 @@ class Evidence:
         "The metric by epoch, as far as all seeds go."
         t = self.rows(regime, view, metric, split)
         t = t[t.layer == layer]
-        v = t.groupby("epoch").value
-        if not (whole := v.size() == t.seed.nunique()).any(): raise Missing(f"{regime}, {view}, {metric}, {split}, {layer}")
-        return v.agg(_mean)[whole]
+        by = t.groupby("epoch")
+        if not (whole := by.seed.nunique() == t.seed.nunique()).any(): raise Missing(f"{regime}, {view}, {metric}, {split}, {layer}")
+        return by.value.agg(_mean)[whole]
 
     def layers(self, regime, view, metric, split="train"):
         "The metric by layer, first to last."
