@@ -51,6 +51,7 @@ class Evidence:
         v = self.rows(regime, view, metric, split).groupby("layer", sort=False).value.agg(_mean).to_numpy()
         return np.array([_number(x, (regime, view, metric, split, "by layer")) for x in v])
 
+    # `key`: regime, view, metric[, split[, layer]]; the value at the first and last epoch, and where the terminal phase begins
     def first(self, *key): return _number(self.series(*key).iloc[0], key)
     def last(self, *key): return _number(self.series(*key).iloc[-1], key)
     def terminal(self, *key): return _number(self.series(*key)[self.phase(key[0])], key)

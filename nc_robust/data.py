@@ -178,7 +178,8 @@ def _folder(root):
 
 # %% ../nbs/02_data.ipynb #6b72358f
 def balanced(x: np.ndarray, y: np.ndarray, per_class: int | None, at_most: bool = False, classes: list = None):
-    "The first `per_class` images of every class. Too few raises, unless `at_most`; the error takes its name from `classes`."
+    """The first `per_class` images of every class, in their order, of `x` (N, channels, height, width) with labels `y` (N,); all if None.
+    `ValueError` if a class has fewer, unless `at_most`; it names the class as `classes` does."""
     if per_class is None: return x, y
     counts = np.bincount(y)
     if counts.min() < per_class and not at_most:
@@ -218,7 +219,8 @@ def statistics(x: torch.Tensor):
 
 # %% ../nbs/02_data.ipynb #84cf0708
 def batches(n: int, size: int, device="cpu", seed: int = None, epoch: int = 0):
-    "Index tensors that cover `range(n)` once: shuffled by (`seed`, `epoch`), or in order if `seed` is None."
+    """Index tensors (size,) int64 on `device`, the last perhaps shorter, that cover `range(n)` once: shuffled by (`seed`, `epoch`),
+    or in order if `seed` is None."""
     order = (torch.arange(n, device=device) if seed is None
              else torch.randperm(n, device=device, generator=generator(device, seed, "order", epoch)))
     return order.split(size)
