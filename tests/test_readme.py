@@ -109,7 +109,7 @@ NUMBERS = {
     r"NC1 (\d+) and (\d+) times the clean one": lambda: value(18),
     r"class means come from ([\d.]+) and ([\d.]+) to ([\d.]+) and ([\d.]+) of a simplex":
         lambda: [x for when in ("first", "last") for x in each(lambda e: getattr(e, when)("st", "clean", "equiangular"), "fig2_st")],
-    r"cosines come within ([\d.]+) and ([\d.]+) of": lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at"),
+    r"cosines come on average within ([\d.]+) and ([\d.]+) of": lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at"),
     r"NC1 stays at (\d+) and (\d+), and the attack moves the means by ([\d.]+) and ([\d.]+) rad":
         lambda: [x for key in (("clean", "nc1"), ("perturbed", "simplex_similarity"))
                  for x in each(lambda e: e.last("at", *key, "test"), "fig2_at")],
@@ -126,9 +126,9 @@ NUMBERS = {
     r"fit their attacked images yet \(([\d.]+) and ([\d.]+) %\)":
         lambda: [full(lambda e: 100 * e.peak(r, "perturbed"), n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
     r"NC1 of TRADES, batch norm working, is ([\d.]+) times that of AT": lambda: claims(13, per_class="all").value.tolist(),
-    r"from epoch 15 on \(([\d.]+) to ([\d.]+) of their mean\), those of AT more so \(([\d.]+) to ([\d.]+)\)":
+    r"than after 15 \(by ([\d.]+) of their mean, ([\d.]+) before\), those of AT less \(([\d.]+), ([\d.]+) before\)":
         lambda: [full(lambda e: e.series(r, "clean", "equinorm_cv")[n], name) for r, name in (("trades", "fig4_trades"), ("at", "fig2_at"))
-                 for n in (15, 35)],
+                 for n in (35, 15)],
     r"AT and TRADES cut short after (\d+), last measured after (\d+)\)":
         lambda: [int(claims(8, per_class="all").epochs.item().split()[0]), full(lambda e: e.fit("at").index[-1], "fig2_at")],
     r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),
