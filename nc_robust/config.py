@@ -206,9 +206,9 @@ def parameters(
     **allowed,         # name = tuple of allowed values, or None for any
 ) -> dict:
     "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Text is taken as `from_text` does."
-    cells = {c: _assigned(c) for c in namespace.get("In", [])}              # the last of each kind: corrected and run again
-    injected = [names for c, names in cells.items() if c.startswith("# Parameters\n")][-1:]
-    own = [names for names in cells.values() if 2 * len(names & set(allowed)) > len(allowed)][-1:]
+    cells = [(c, _assigned(c)) for c in namespace.get("In", [])]            # the last of each kind: corrected and run again
+    injected = [names for c, names in cells if c.startswith("# Parameters\n")][-1:]
+    own = [names for _, names in cells if 2 * len(names & set(allowed)) > len(allowed)][-1:]
     for name in sorted(set().union(*injected, *own) - set(allowed)):
         raise ValueError(f"unknown parameter {name!r}; this notebook takes: {', '.join(allowed)}")
     given = {name: from_text(v) if isinstance(v := namespace.get(name), str) else v for name in allowed}

@@ -52,21 +52,24 @@ def apart(todo: list, max_minutes: float = None) -> bool:
             and sum(r.c.epochs - r.epochs_done for r in todo) > 20)     # starting a process costs more than a few epochs
 
 # %% ../nbs/12_plans.ipynb #4a9513ee
-def _lost(r, name): return name != "history" and finished(r) and not (r.table_file(name).exists() or r.state_file.exists())
+def _todo(runs, name):
+    "(run, epochs to train) for each of `runs` that must be trained for its table `name`; `published` raises what it raises."
+    if runs[0].source == "published":
+        for r in runs: published(r, "history" if name == "pictures" else name)
+        return []
+    lost = [r for r in runs if name != "history" and finished(r) and not (r.table_file(name).exists() or r.state_file.exists())]
+    if lost: print("finished, but the weights are gone; trained again: " + ", ".join(r.name for r in lost))
+    return [(r, n) for r in runs if (n := r.c.epochs - (0 if r in lost else r.epochs_done))]
 
 def announce(runs: list, max_minutes: float = None, name: str = "history"):
     """Print data, sizes and radii of `runs`, what is done already, and about how long the rest takes here, were it done in one go.
     `name`: of the table that is wanted. Raises what `published` does."""
     c, is_published = runs[0].c, runs[0].source == "published"
-    if is_published:
-        for r in runs: published(r, "history" if name == "pictures" else name)
-    todo = [] if is_published else [(r, r.c.epochs - (0 if _lost(r, name) else r.epochs_done)) for r in runs]
-    todo = [(r, n) for r, n in todo if n]
     radii = ", ".join(f"{e:.4g}" for e in sorted({r.c.eps for r in runs}))
     print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
           f"{c.precision}, " + ("from the repository" if is_published else f"on {provenance(runs[0].device)['hardware']}"))
     if not is_published: _name_changes(runs)
-    if lost := ", ".join(r.name for r, _ in todo if _lost(r, name)): print(f"finished, but the weights are gone; trained again: {lost}")
+    todo = _todo(runs, name)
     cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if is_published and (n := length(r)) != r.c.epochs)
     if not todo: print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read"); return
     one = {(r.c.regime, r.c.arch): r for r, _ in todo}                   # seeds and radii cost the same
@@ -136,8 +139,8 @@ def _train_apart(run: Run, bar, running: list):
         line = f"{run.name} ended without output"
         for line in p.stdout: bar.update(line.startswith("epoch"))
     if p.returncode < 0:
-        line = (f"{run.name} was killed (signal {-p.returncode}{', often for want of memory' if p.returncode == -9 else ''}); "
-                "the others go on, and the same command goes on from its last saved state")
+        line = (f"{run.name} was killed (signal {-p.returncode}{', often for want of memory' if p.returncode == -9 else ''}; its last "
+                f"word: {line.strip()}); the others go on, and the same command goes on from its last saved state")
         bar.write(line, file=sys.stdout)
     if p.returncode: raise RuntimeError(line.strip())
 

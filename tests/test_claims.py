@@ -102,3 +102,5 @@ def test_a_curve_goes_from_left_to_right():
     ax = plots.plt.figure().add_subplot()
     plots.curve(ax, t, "epoch", "clean", log=True)
     assert ax.lines[0].get_xdata().tolist() == [10, 20, 30] and np.isfinite(ax.lines[0].get_ydata()).all()
+    plots.curve(ax, t[(t.seed == 1) | (t.epoch < 30)], "epoch", "clean")                    # seed 2 was cut short
+    assert ax.lines[1].get_xdata().tolist() == [10, 20]
