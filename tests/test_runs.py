@@ -552,7 +552,7 @@ def test_a_killed_process_beside_others_is_named(monkeypatch):
     run, popen = Run(configure("st", "vgg11", "smoke")), subprocess.Popen
     code = "import os; print('epoch 1', flush=True); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(plans.subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", code], **more))
-    with pytest.raises(RuntimeError, match=f"{run.name} was killed .signal 9.*epoch 1.*same command goes on"): plans.train_side_by_side([run])
+    with pytest.raises(RuntimeError, match=f"{run.name} was killed .signal 9.*epoch 1.*command goes on"): plans.train_side_by_side([run])
 
 @pytest.mark.parametrize("argument, says", [
     ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
