@@ -140,7 +140,7 @@ def _cached(key: str, make):
     path = cache_dir() / f"{key}.npz"
     if path.exists():
         try: return dict(np.load(io.BytesIO(unseal(path, LABEL))))
-        except ValueError as e: print(f"{e}; set aside as {set_aside(path).name}, decoding again")
+        except ValueError as e: set_aside(path, e)
     arrays, buffer = make(), io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, seal(buffer.getvalue(), LABEL))

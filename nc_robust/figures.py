@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'asked', 'setup', 'table', 'vertex_angle', 'pictures', 'picture_table',
-           'stem', 'save', 'provenance', 'publish']
+           'stem', 'save', 'foot', 'provenance', 'publish']
 
 # %% ../nbs/14_figures.ipynb #22ad2ae0
 import io, json, re
@@ -132,10 +132,21 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     if shown != figure.spec["regimes"] and not f"{part}_".startswith(tuple(f"{r}_" for r in shown)):
         part = "_".join(filter(None, ("all" if shown == REGIMES else "_".join(shown), part)))
     old = out_folder() / f"{stem(figure, part)}.csv"
-    cut = sorted({f"{plots.REGIME_TITLES[r.c.regime]} cut short after {n} epochs" for r in mine if (n := length(r)) != r.c.epochs})
-    if picture and cut: picture.supxlabel(", ".join(cut), x=1, ha="right", size="small")
+    if picture: picture.supxlabel(foot(figure, mine), size=6, color="0.3")
     if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
+
+def foot(figure: Figure, mine: list) -> str:
+    "Two lines below a picture of the runs `mine`: data, attack, epochs and seeds; networks and hardware."
+    c, count = mine[0].c, lambda n: f"{n} training images a class" if n else "all training images"
+    seeds = sorted({r.c.seed for r in mine})
+    seeds = f"mean and standard deviation of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    cut = sorted({f", {plots.REGIME_TITLES[r.c.regime]} cut short after {n}" for r in mine if (n := length(r)) != c.epochs})
+    first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count(c.per_class)}",
+             f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}", f"{c.epochs} epochs{''.join(cut)}", seeds]
+    widths = dict.fromkeys(f"{plots.ARCH_TITLES[r.c.arch]} of width {r.c.width}" for r in mine)
+    hardware = provenance(figure, mine)["hardware"]
+    return "; ".join(first) + "\n" + "; ".join([*widths, hardware if isinstance(hardware, str) else " or ".join(hardware)])
 
 def provenance(figure: Figure, mine: list) -> dict:
     "What the figure rests on: the values all its runs share, the lists of those in which they differ."
@@ -159,4 +170,4 @@ def _rests_on(file) -> set:
         found = re.findall(r'^# runs: (.*)$', text := file.read_text(), re.M)
         if found: return set(json.loads(found[0]))
         return {n for names in pd.read_csv(io.StringIO(text)).get("runs", ()) for n in names.split()}
-    except ValueError as e: print(f"{file} is damaged ({e}); set aside as {set_aside(file).name}"); return set()
+    except ValueError as e: set_aside(file, f"{file} is damaged ({e})"); return set()

@@ -105,9 +105,10 @@ def read_head(path: Path) -> dict:
     return dict(l.split(": ", 1) for l in lines)
 
 # %% ../nbs/01_files.ipynb #20bbe88e
-def set_aside(path: Path) -> Path:
-    "Rename `path` to `<name>.damaged` (`.damaged-2` and so on if that exists); returns the new name."
+def set_aside(path: Path, why) -> Path:
+    "Rename `path` to `<name>.damaged` (`.damaged-2` and so on if that exists) and print `why`; returns the new path."
     path, n = Path(path), 1
     while (aside := path.with_name(f"{path.name}.damaged" + (f"-{n}" if n > 1 else ""))).exists(): n += 1
     path.replace(aside)
+    print(f"{why}; set aside as {aside.name}")
     return aside

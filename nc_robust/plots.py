@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'REGIME_STYLES',
-           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'quantities', 'curve', 'grid', 'columns_of', 'by_epoch',
-           'by_regime', 'level', 'by_layer', 'by_direction', 'by_radius', 'by_class', 'simplex_panel', 'simplices',
-           'animate', 'save_figure']
+           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'styled', 'quantities', 'curve', 'grid', 'columns_of', 'by_epoch',
+           'by_regime', 'level', 'by_layer', 'by_direction', 'by_radius', 'radius_labels', 'by_class', 'simplex_panel',
+           'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/13_plots.ipynb #58b86ae6
 import io, json, math
@@ -16,14 +16,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from .files import write_bytes
 
 # %% ../nbs/13_plots.ipynb #f12ce303
-VIEW_STYLES = {  # view: (label, colour, line, marker)
-    "clean":     ("clean",     "#0072B2", "-",  "o"),
-    "perturbed": ("perturbed", "#D55E00", "--", "s"),
-    "gaussian":  ("Gaussian",  "#009E73", ":",  "^"),
-    "targeted":  ("targeted",  "#CC79A7", "-.", "D"),
-    "predicted": ("predicted", "#8A6D00", "-.", "v"),
-    "adaptive":  ("attack on the layer's own centres", "#009E73", "-.", "^"),
-    "weights":   ("classifier rows", "#000000", "-.", "v"),
+VIEW_STYLES = {  # view: keywords of matplotlib's `plot`
+    "clean":     dict(label="clean",     color="#0072B2", ls="-",  marker="o"),
+    "perturbed": dict(label="perturbed", color="#D55E00", ls="--", marker="s"),
+    "gaussian":  dict(label="Gaussian",  color="#009E73", ls="-",  marker="^", lw=3, markersize=5, alpha=0.4, zorder=1.9),
+    "targeted":  dict(label="targeted",  color="#CC79A7", ls="-.", marker="D"),
+    "predicted": dict(label="predicted", color="#8A6D00", ls="-.", marker="v"),
+    "adaptive":  dict(label="attack on the layer's own centres", color="#009E73", ls="-.", marker="^"),
+    "weights":   dict(label="classifier rows", color="#000000", ls="-.", marker="v"),
 }
 ARCH_TITLES = {"preact_resnet18": "PreActResNet18", "vgg11": "VGG11"}
 REGIME_TITLES = {"st": "ST", "at": "AT", "trades": "TRADES", "trades_frozen_bn": "TRADES, frozen batch norm",
@@ -33,13 +33,18 @@ STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fonts
          "figure.dpi": 110, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
 PAGE, COLUMN = 5.5, 3.3     # inches: text width of the paper's format, one column of two
 
+def styled(more: dict = {}):
+    "A context in which figures are made in this style."
+    plt.draw_if_interactive()      # loads the backend: loaded within, Jupyter's would lose its setting, and later cells show no figure
+    return plt.rc_context({**STYLE, **more})
+
 # %% ../nbs/13_plots.ipynb #5e03f66b
-METRICS = {  # metric: (axis label, log axis)
-    "accuracy": ("accuracy", False), "loss": ("cross-entropy", True), "kl": ("KL(clean || x)", True), "nc1": ("NC1", True),
-    "equinorm": ("NC2 equinorm", True), "equiangular": ("NC2 equiangular", True), "equinorm_cv": ("NC2 equinorm (cv)", True),
-    "nc3": ("NC3", True), "nc3_frobenius": ("NC3 (Frobenius)", True), "nc4": ("NC4", False),
-    "ncc_accuracy": ("NCC accuracy", False), "ncc_match": ("NCC-network match", False),
-    "simplex_similarity": ("angle between\ncentred means (rad)", False), "angular_distance": ("angle between\nmeans (rad)", False),
+METRICS = {  # metric: (axis label, axis); a share is drawn from 0 to 1 everywhere, so that panels compare
+    "accuracy": ("accuracy", "share"), "loss": ("cross-entropy", "log"), "kl": ("KL(clean || x)", "log"), "nc1": ("NC1", "log"),
+    "equinorm": ("NC2 equinorm", "log"), "equiangular": ("NC2 equiangular", "log"), "equinorm_cv": ("NC2 equinorm (cv)", "log"),
+    "nc3": ("NC3", "log"), "nc3_frobenius": ("NC3 (Frobenius)", "log"), "nc4": ("NC4", "share"),
+    "ncc_accuracy": ("NCC accuracy", "share"), "ncc_match": ("NCC-network match", "share"),
+    "simplex_similarity": ("angle between\ncentred means (rad)", "linear"), "angular_distance": ("angle between\nmeans (rad)", "linear"),
 }
 FIG2 = ("accuracy", "loss", "nc1", "equinorm", "equiangular", "nc3", "nc4")
 RADII = ("accuracy", "loss", "nc1", "equinorm_cv", "equiangular", "nc3", "nc4")     # between radii the means change in length
@@ -51,24 +56,25 @@ def quantities(regime: str) -> list:
     return ["accuracy", ("loss", ("clean",)), ("kl", ("perturbed", "gaussian")), *FIG2[2:]]
 
 # %% ../nbs/13_plots.ipynb #436a7a21
-def curve(ax, t: pd.DataFrame, x: str, view: str, log: bool = False, **style):
-    """Draw `value` over column `x` of the rows `t` of one view: mean and band over the column `seed`, of the logarithm if `log`;
-    where a seed has no row the curve ends."""
-    label, colour, line, marker = VIEW_STYLES.get(view, (view, "k", "-", "o"))
+def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style):
+    """Draw `value` over column `x` of the rows `t` of one view: mean and band over the column `seed`, of the logarithm if
+    `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no row the curve ends."""
+    kw, log = VIEW_STYLES.get(view, dict(label=view, color="k", marker="o")) | style, scale == "log"
     whole = t.groupby(x).seed.transform("nunique") == t.seed.nunique()
     t = t[whole & np.isfinite(t.value) & ((t.value > 0) | (not log))]
     if t.empty: return
     g = (np.log(t.value) if log else t.value).groupby(t[x])
-    mean, std, back = g.mean(), g.std(ddof=0), np.exp if log else (lambda v: v)
-    kw = dict(color=colour, ls=line, marker=marker, label=label, markevery=max(1, len(mean) // 8)) | style
-    ax.plot(mean.index, back(mean), **kw)
+    mean, std = g.mean(), g.std(ddof=0)
+    back = {"log": np.exp, "share": lambda v: v.clip(0, 1)}.get(scale, lambda v: v)
+    ax.plot(mean.index, back(mean), **dict(markevery=max(1, len(mean) // 8)) | kw)
     if t.seed.nunique() > 1: ax.fill_between(mean.index, back(mean - std), back(mean + std), color=kw["color"], alpha=0.2, lw=0)
     if log: ax.set_yscale("log")
+    if scale == "share": ax.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
 
 # %% ../nbs/13_plots.ipynb #33bb3c58
 def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
     "A figure with `draw(ax, row, column)` in each panel; `rows` are (label, ...) tuples, `columns` (title, ...) tuples."
-    with plt.rc_context(STYLE):
+    with styled():
         fig, axes = plt.subplots(len(rows), len(columns), figsize=(width, height * len(rows) + 0.55),
                                  sharex="col", sharey="row", squeeze=False, layout="constrained")
         for row, line in zip(rows, axes):
@@ -84,7 +90,8 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
 
 # %% ../nbs/13_plots.ipynb #13a00002
 def _ticks(ax):
-    "Plain numbers on a log axis: the roundest of which three or more fall into it; a linear axis begins at 0."
+    "Plain numbers on a log axis: the roundest of which three or more fall into it; a linear axis begins at 0, that of a share is set."
+    if not ax.get_autoscaley_on(): return
     low, high = ax.get_ylim()
     if ax.get_yscale() == "linear":
         top = max(a.dataLim.y1 for a in ax.get_shared_y_axes().get_siblings(ax))
@@ -116,19 +123,20 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
 # %% ../nbs/13_plots.ipynb #e9a280c4
-REGIME_STYLES = {"st": ("#000000", ":", "D"), "at": ("#0072B2", "-", "o"), "trades": ("#D55E00", "--", "s"),
-                 "st_frozen_bn": ("#8A6D00", (0, (1, 2)), "x"), "at_frozen_bn": ("#CC79A7", (0, (6, 1)), "v"),
-                 "trades_frozen_bn": ("#009E73", "-.", "^")}   # colour, line, marker
+REGIME_STYLES = {
+    "st": dict(color="#000000", ls=":", marker="D"), "st_frozen_bn": dict(color="#8A6D00", ls=(0, (1, 2)), marker="x"),
+    "at": dict(color="#0072B2", ls="-", marker="o"), "at_frozen_bn": dict(color="#CC79A7", ls=(0, (6, 1)), marker="v"),
+    "trades": dict(color="#D55E00", ls="--", marker="s"), "trades_frozen_bn": dict(color="#009E73", ls="-.", marker="^"),
+}
 
 def by_regime(t: pd.DataFrame, metrics):
     "Curves over epochs, one for each regime: `metrics` are (view, metric), a row for each; a column for each arch."
     t = t[(t.split == "train") & (t.layer == "features")]
     def draw(ax, row, column):
         for r, g in column[1].groupby("regime", sort=False):
-            colour, line, marker = REGIME_STYLES.get(r, ("0.5", "-", "."))
-            curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", row[1], METRICS[row[2]][1],
-                  label=REGIME_TITLES.get(r, r), color=colour, ls=line, marker=marker)
-    return grid([(f"{METRICS[m][0]}\n({VIEW_STYLES[v][0]})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
+            style = dict(label=REGIME_TITLES.get(r, r)) | REGIME_STYLES.get(r, dict(color="0.5", marker="."))
+            curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **style)
+    return grid([(f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
 
 # %% ../nbs/13_plots.ipynb #5db849ea
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
@@ -140,22 +148,21 @@ BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
 def level(ax, y, text):
     "A thin horizontal line with its meaning written on it."
     ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
-    ax.annotate(text, (1, y), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=6.5, color="0.3")
+    ax.annotate(text, (1, y), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top", fontsize=6.5, color="0.3")
 
 # %% ../nbs/13_plots.ipynb #e4e36a5f
 _look = lambda metric: [(v, metric, "train", {}) for v in ("clean", "perturbed")]
-LAYERS = [("NC1", True, _look("nc1")), ("NC2 equinorm (cv)", True, _look("equinorm_cv")),      # figures 11 and 13: layers differ in scale
-          ("NC2 equiangular", True, _look("equiangular")), ("NC4", False, _look("nc4"))]
+LAYERS = [(*METRICS[m], _look(m)) for m in ("nc1", "equinorm_cv", "equiangular", "nc4")]    # figures 11 and 13: layers differ in scale
 
 _both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {view}")),
                               (view, metric, "test", dict(label="test", color="0.35", ls=":", marker="^"))]
-CENTRES = [("NCC accuracy\n(clean)", False, _both("clean", "ncc_accuracy")),            # figures 12 and 14
-           ("NCC robustness\n(perturbed)", False, _both("perturbed", "ncc_accuracy")),
-           ("NCC-network match\n(clean)", False, _both("clean", "ncc_match")),
-           ("NCC-network match\n(perturbed)", False, _both("perturbed", "ncc_match"))]
+CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),            # figures 12 and 14
+           ("NCC robustness\n(perturbed)", "share", _both("perturbed", "ncc_accuracy")),
+           ("NCC-network match\n(clean)", "share", _both("clean", "ncc_match")),
+           ("NCC-network match\n(perturbed)", "share", _both("perturbed", "ncc_match"))]
 
 def by_layer(t: pd.DataFrame, rows):
-    """Curves over layers of the tidy table `t`: `rows` are (label, log, [(view, metric, split, style)]) with style overriding the
+    """Curves over layers of the tidy table `t`: `rows` are (label, axis, [(view, metric, split, style)]) with style overriding the
     view's look."""
     def draw(ax, row, column):
         layers = list(column[1].layer.unique())
@@ -168,11 +175,12 @@ def by_layer(t: pd.DataFrame, rows):
 
 # %% ../nbs/13_plots.ipynb #6b52ea6d
 def by_direction(t: pd.DataFrame):
-    "The terms of NC1 of the last layer, largest spread of the means first: one column for each of `by`."
+    "The terms of NC1 of the last layer, largest spread of the means first: a column for each regime and arch."
     t = t[t.metric.str.fullmatch(r"nc1_\d+") & (t.split == "train")]
     t = t.assign(direction=t.metric.str.removeprefix("nc1_").astype(int))
     def draw(ax, row, column):
-        for v in ("clean", "perturbed"): curve(ax, column[1][column[1]["view"] == v], "direction", v, True)
+        for v in ("clean", "perturbed"): curve(ax, column[1][column[1]["view"] == v], "direction", v, "log")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return grid([("term of NC1",)], columns_of(t, "regime", "arch"), "direction", draw, PAGE + 1.5, height=1.6)
 
 # %% ../nbs/13_plots.ipynb #8e503f09
@@ -181,12 +189,12 @@ def by_radius(t: pd.DataFrame, metrics, x: str, xlabel: str):
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
         curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
-        ax.set_xticks(radii, _radius_labels(radii))
+        ax.set_xticks(radii, radius_labels(radii))
     return grid(rows, columns_of(t, "arch"), xlabel, draw)
 
-def _radius_labels(radii) -> list:
-    "Radii as people write them: 8/255 where all are whole steps of 8-bit pixels, 0.2 elsewhere."
-    whole = all(abs(255 * r - round(255 * r)) < 1e-3 for r in radii)
+def radius_labels(radii) -> list:
+    "Radii as people write them: 0.2 where that is short, 8/255 where all are whole steps of 8-bit pixels."
+    whole = all(abs(255 * r - round(255 * r)) < 1e-3 for r in radii) and max(len(f"{r:g}") for r in radii) > 4
     return [f"{255 * r:.0f}/255" if whole and r else f"{r:g}" for r in radii]
 
 # %% ../nbs/13_plots.ipynb #413cbd37
@@ -197,9 +205,9 @@ def by_class(t: pd.DataFrame, marks=None):
             ("angle to the\nclean mean (rad)", ("angle", "predicted"))]
     def draw(ax, row, column):
         for metric, view in row[1:]:
-            label, colour, line, _ = VIEW_STYLES[view]
+            look = {k: VIEW_STYLES[view][k] for k in ("label", "color", "ls")}
             v = column[1][column[1].metric == metric].groupby("layer", sort=False).value.mean().sort_values(ascending=False)
-            ax.plot(range(1, len(v) + 1), v, color=colour, ls=line, label=f"{label} class" if view == "predicted" else label)
+            ax.plot(range(1, len(v) + 1), v, **look | (dict(label="predicted class") if view == "predicted" else {}))
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
     return grid(rows, columns_of(t, "arch"), "class, sorted", draw, height=1.4)
 
@@ -210,13 +218,13 @@ def simplex_panel(ax, points, means, title=""):
     "One 3-D panel: `points` (4, n, 3), `means` (4, 3)."
     for (colour, marker), p, m in zip(CLASSES, np.asarray(points), np.asarray(means)):
         ax.plot(*np.stack([np.zeros(3), m]).T, color=colour, lw=2)
-        ax.scatter(*p.T, s=5, color=colour, marker=marker, alpha=0.7, lw=0)
+        ax.scatter(*p.T, s=9, color=colour, marker=marker, alpha=0.6, lw=0, depthshade=False)
     ax.set(title=title, xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8), xticks=[], yticks=[], zticks=[], xlabel="")
-    ax.set_box_aspect((1, 1, 1), zoom=1.5); ax.set_axis_off(); ax.view_init(18, 35)
+    ax.set_box_aspect((1, 1, 1), zoom=1.3); ax.set_axis_off(); ax.view_init(18, 70)
 
 def simplices(panels: dict, width=PAGE + 1.5):
     "A row of 3-D panels; `panels`: {title: (points, means)}."
-    with plt.rc_context(STYLE):
+    with styled():
         fig, axes = plt.subplots(1, len(panels), figsize=(width, width / len(panels) + 0.3),
                                  subplot_kw=dict(projection="3d"), layout="constrained", squeeze=False)
         for ax, (title, (points, means)) in zip(axes[0], panels.items()): simplex_panel(ax, points, means, title)
@@ -228,7 +236,7 @@ def animate(pictures: dict, views=("clean", "perturbed")):
     from IPython.display import HTML
     from matplotlib.animation import FuncAnimation
     epochs = sorted(set.intersection(*(set(p) for p in pictures.values())), key=int)
-    with plt.rc_context({**STYLE, "figure.dpi": 70}):
+    with styled({"figure.dpi": 70}):
         fig, axes = plt.subplots(len(pictures), len(views), figsize=(4.4, 2.2 * len(pictures)),
                                  subplot_kw=dict(projection="3d"), squeeze=False)
         def draw(i):

@@ -73,8 +73,7 @@ def read_state(run: Run) -> dict | None:
     path = run.state_file
     if not path.exists(): return None
     try: s = load_state(path)
-    except ValueError as e:
-        print(f"{e}; set aside as {set_aside(path).name}"); return None
+    except ValueError as e: set_aside(path, e); return None
     if lacking := STATE - (s.keys() if isinstance(s, dict) else set()):
         raise ValueError(f"{path} is not the state of a run of this version ({', '.join(sorted(lacking))} missing); move it away")
     if s["config"] != identity(run.c): raise ValueError(f"{path} belongs to another configuration; move it away")
@@ -242,7 +241,7 @@ def whole_table(path: Path) -> pd.DataFrame | None:
     "The table at `path`, or None: it is missing, or damaged and now set aside, which is said."
     if not path.exists(): return None
     try: return read_table(path)
-    except ValueError as e: print(f"{e}; set aside as {set_aside(path).name}, made again")
+    except ValueError as e: set_aside(path, e)
 
 # %% ../nbs/10_runs.ipynb #6bac287d
 def finished(run: Run) -> bool:

@@ -57,7 +57,9 @@ def report(figure, t: pd.DataFrame):
         old = _old(path)
         kept = found[:0] if old is None else _kept(old, found, figure)
         if len(found) or old is None: write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
-    shown = found[["claim", "text", "regime", "arch", "value", "verdict", "test"]].style.set_uuid("claims").hide(axis="index")
+    columns = ["claim", "text", "regime", "arch", "value", "verdict", *["agree"] * (found.seeds.str.len() > 1).any(), "test"]
+    of = [f"{a} of {len(s.split())} seeds" for a, s in zip(found.agree, found.seeds)]
+    shown = found.assign(agree=of)[columns].style.set_uuid("claims").hide(axis="index")
     return shown.format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles(
         [dict(selector="th", props="text-align: left")])
 
@@ -66,7 +68,7 @@ def _old(path):
     "The verdicts in the file `path`; None if there is none, or a damaged one, now set aside."
     try: return pd.read_csv(path, dtype=TEXT).reindex(columns=COLUMNS)
     except FileNotFoundError: return None
-    except ValueError as e: print(f"{path} is damaged ({e}); set aside as {set_aside(path).name}")
+    except ValueError as e: set_aside(path, f"{path} is damaged ({e})")
 
 def _kept(old, found, figure):
     "Of the verdicts `old` those that the new ones `found` do not replace: of other networks or regimes, in all else of the same kind."

@@ -29,7 +29,7 @@ def test_views_and_regimes_are_told_apart():
                            value=1.0 + e) for e in range(3) for r in plots.REGIME_STYLES])
     lines = plots.by_regime(t, [("clean", "nc1")]).axes[0].lines
     assert len({l.get_color() for l in lines}) == len({l.get_marker() for l in lines}) == len(plots.REGIME_STYLES)
-    assert len({line for _, line, _ in plots.REGIME_STYLES.values()}) == len(plots.REGIME_STYLES)
+    assert len({style["ls"] for style in plots.REGIME_STYLES.values()}) == len(plots.REGIME_STYLES)
     fig, ax = matplotlib.pyplot.subplots()
     plots.curve(ax, t[t.regime == "at"], "epoch", "clean", color="0.35")
     assert ax.lines[0].get_color() == "0.35"
@@ -109,3 +109,11 @@ def test_the_benchmark_runs_without_jupyter(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ, IN_TEST="1"), capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"cell 37: [\d.]+ s", done.stdout)
+
+def test_every_cell_shows_its_picture():
+    "In Jupyter, the second figure is shown as the first is."
+    import nbclient
+    cells = ["from nc_robust.plots import simplices", *["fig = simplices({'': ([[[0.0] * 3]] * 4, [[1.0] * 3] * 4)})"] * 2]
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in cells])
+    nbclient.NotebookClient(nb).execute()
+    assert ["image/png" in o.data for c in nb.cells for o in c.outputs] == [True, True]

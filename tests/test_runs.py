@@ -205,7 +205,7 @@ def test_damaged_table(done, damage, capsys, monkeypatch):
     if damage == "missing": run.csv.unlink()
     else: run.csv.write_bytes(bad := DAMAGE[damage](table))
     assert len(history(run)) > 100 and run.csv.read_bytes() == table
-    if damage != "missing": assert "made again" in capsys.readouterr().out and (run.folder / "history.csv.damaged").read_bytes() == bad
+    if damage != "missing": assert "set aside as history.csv.damaged" in capsys.readouterr().out and (run.folder / "history.csv.damaged").read_bytes() == bad
 
 def test_damaged_table_without_a_state(done, capsys):
     "Where the checkpoint is lost, too, the damaged table is set aside under a printed name before the run is trained again."
@@ -315,7 +315,7 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     t, picture = figures.table(figure), plt.figure()
     figures.save(figure, picture, t)
     assert f"only read; cut short: {run.name} (1 of 3 epochs)\n" in capsys.readouterr().out
-    assert picture.get_supxlabel() == "AT cut short after 1 of 3 epochs"
+    assert "; 3 epochs, AT cut short after 1 of 3; seed 1\n" in picture.get_supxlabel()
     assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
 
 def test_what_is_not_published_is_said_at_once(monkeypatch, tmp_path):
