@@ -141,10 +141,10 @@ def foot(figure: Figure, mine: list) -> str:
     c, count = mine[0].c, lambda n: f"{n} training images a class" if n else "all training images"
     seeds = sorted({r.c.seed for r in mine})
     seeds = f"mean and standard deviation of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    cut = sorted({f", {plots.REGIME_TITLES[r.c.regime]} cut short after {n}" for r in mine if (n := length(r)) != c.epochs})
+    cut = sorted({f", {plots.REGIME_TITLES.get(r.c.regime, r.c.regime)} cut short after {n}" for r in mine if (n := length(r)) != c.epochs})
     first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count(c.per_class)}",
              f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}", f"{c.epochs} epochs{''.join(cut)}", seeds]
-    widths = dict.fromkeys(f"{plots.ARCH_TITLES[r.c.arch]} of width {r.c.width}" for r in mine)
+    widths = dict.fromkeys(f"{plots.ARCH_TITLES.get(r.c.arch, r.c.arch)} of width {r.c.width}" for r in mine)
     hardware = provenance(figure, mine)["hardware"]
     return "; ".join(first) + "\n" + "; ".join([*widths, hardware if isinstance(hardware, str) else " or ".join(hardware)])
 

@@ -23,30 +23,28 @@ TEXT = dict(per_class=str, seeds=str, epochs=str)
 def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     "The verdicts of all claims about `figure` on its table `t`, one row per architecture and regime."
     lacking = {r.c.arch for r in figure.baseline if not runs.finished(r)}                # with fewer seeds it is no baseline
-    t, out = pd.concat([t, *(plans.collect([r]) for r in figure.baseline if r.c.arch not in lacking)]), []
-    for c in (c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures):
-        for (regime, arch), g in _groups(figure):
-            if regime not in c.regimes: continue
-            k, mine, seeds = g[0].c, t[t.arch == arch], sorted({r.c.seed for r in g})
-            epochs = ", ".join(dict.fromkeys(str(runs.length(r)) for r in g))                # more than one if some were cut short
-            evidence = lambda some: Evidence(some, int(read_head(g[0].csv)["num_classes"]), k.beta)
-            found = judge(c, seen := evidence(mine), regime)
-            alone = [judge(c, evidence(mine[mine.seed == s]), regime)["verdict"] for s in seeds]
-            used = [r.name for r in (*figure.runs, *figure.baseline) if r.c.arch == arch and r.c.regime in {regime, *seen.asked}]
-            agree = alone.count(found["verdict"])
-            if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
-                found |= dict(verdict="undecided",
-                              test=f"{found['verdict']} over all seeds together, and for {agree} of {len(seeds)} alone: {found['test']}")
-            out.append(dict(claim=c.number, text=c.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
-                            dataset=identity(k)["dataset"], norm=k.norm, regime=regime, arch=arch, seeds=" ".join(map(str, seeds)),
-                            per_class=k.per_class or "all", width=k.width, epochs=epochs, eps=f"{figure.eps:.4g}", **found,
-                            agree=agree, runs=" ".join(used)))
-    return pd.DataFrame(out, columns=COLUMNS)
-
-def _groups(figure):
-    groups = {}
+    t, groups = pd.concat([t, *(plans.collect([r]) for r in figure.baseline if r.c.arch not in lacking)]), {}
     for r in figure.runs: groups.setdefault((r.c.regime, r.c.arch), []).append(r)
-    return groups.items()
+    about = [c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures]
+    return pd.DataFrame([_row(figure, t, c, g) for c in about for (regime, _), g in groups.items() if regime in c.regimes], columns=COLUMNS)
+
+# %% ../nbs/16_verdicts.ipynb #16d00002
+def _row(figure, t, claim, group):
+    "The verdict of `claim` on the runs `group`, the seeds of one regime and arch."
+    k, C, seeds = group[0].c, int(read_head(group[0].csv)["num_classes"]), sorted({r.c.seed for r in group})
+    mine = t[t.arch == k.arch]
+    found = judge(claim, seen := Evidence(mine, C, k.beta), k.regime)
+    alone = [judge(claim, Evidence(mine[mine.seed == s], C, k.beta), k.regime)["verdict"] for s in seeds]
+    agree = alone.count(found["verdict"])
+    if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
+        found |= dict(verdict="undecided",
+                      test=f"{found['verdict']} over all seeds together, and for {agree} of {len(seeds)} alone: {found['test']}")
+    used = [r.name for r in (*figure.runs, *figure.baseline) if r.c.arch == k.arch and r.c.regime in {k.regime, *seen.asked}]
+    epochs = ", ".join(dict.fromkeys(str(runs.length(r)) for r in group))                # more than one if some were cut short
+    return dict(claim=claim.number, text=claim.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
+                dataset=identity(k)["dataset"], norm=k.norm, regime=k.regime, arch=k.arch, seeds=" ".join(map(str, seeds)),
+                per_class=k.per_class or "all", width=k.width, epochs=epochs, eps=f"{figure.eps:.4g}", **found,
+                agree=agree, runs=" ".join(used))
 
 # %% ../nbs/16_verdicts.ipynb #f4441791
 def report(figure, t: pd.DataFrame):
