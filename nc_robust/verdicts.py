@@ -55,7 +55,7 @@ def report(figure, t: pd.DataFrame):
         old = _old(path)
         kept = found[:0] if old is None else _kept(old, found, figure)
         if len(found) or old is None: write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
-    columns = ["claim", "text", "regime", "arch", "value", "verdict", *["agree"] * (found.seeds.str.len() > 1).any(), "test"]
+    columns = ["claim", "text", "regime", "arch", "value", "verdict", *["agree"] * any(" " in s for s in found.seeds), "test"]
     of = [f"{a} of {len(s.split())} seeds" for a, s in zip(found.agree, found.seeds)]
     shown = found.assign(agree=of)[columns].style.set_uuid("claims").hide(axis="index")
     return shown.format({"value": "{:.3g}"}).set_properties(**{"text-align": "left"}).set_table_styles(
