@@ -13,13 +13,14 @@ BIN    := $(VENV)/bin
 EMPTY  :=
 NAME   := $(FIG)$(if $(strip $(GIVEN)),_$(subst /,-,$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(GIVEN))))))
 
-.PHONY: env figure figures publish claims bench test drift browser lab
-env: $(VENV)/.ready
-$(VENV)/.ready: pyproject.toml
+.PHONY: $(VENV)/.ready env figure figures publish claims bench test drift browser lab
+env:         # nbdev_export writes pyproject.toml anew each time: what is in it decides, not its date
+	@cmp -s pyproject.toml $(VENV)/.ready || $(MAKE) --no-print-directory $(VENV)/.ready
+$(VENV)/.ready:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "nc_robust needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1); use make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	cp pyproject.toml $@
 
 figure: env
 	@test -f nbs/$(FIG).ipynb || { echo "no figure $(FIG); there are: $$(cd nbs && ls fig*.ipynb trades.ipynb adaptive.ipynb | sed 's/.ipynb//' | sort -V | tr '\n' ' ')"; exit 1; }

@@ -2,6 +2,7 @@
 import re, shutil
 from pathlib import Path
 import pandas as pd, pytest
+from nc_robust import figures, verdicts
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS
 from nc_robust.plans import collect, plan
@@ -101,7 +102,16 @@ def as_in_the_paper():
     return [of(e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1") for e in es)
             for r in ("trades_frozen_bn", "trades") for es in each.values() for of in (min, max)]
 
+def by_one_seed():
+    "On digits, of all verdicts, how many differ between seed 1 and seeds 1 to 3."
+    def judged(seeds):
+        figs = [figures.Figure(f"fig{n}", scale="quick", seeds=seeds, source="published") for n in (2, 3, 4, 5, 11, 12, 15, 16)]
+        return [v for f in figs for v in verdicts.rows(f, figures.table(f)).verdict]
+    one, three = judged("1"), judged("1,2,3")
+    return [sum(a != b for a, b in zip(one, three, strict=True)), len(one)]
+
 NUMBERS = {
+    r"on digits (\d+) of (\d+) verdicts change when seeds 2 and 3 join seed 1": by_one_seed,
     r"paper's 23 claims (\d+) are judged on it": lambda: [claims().claim.nunique()],
     r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no .*, (\d+) \"not reached\"":
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
