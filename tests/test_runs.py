@@ -205,7 +205,9 @@ def test_damaged_table(done, damage, capsys, monkeypatch):
     if damage == "missing": run.csv.unlink()
     else: run.csv.write_bytes(bad := DAMAGE[damage](table))
     assert len(history(run)) > 100 and run.csv.read_bytes() == table
-    if damage != "missing": assert "set aside as history.csv.damaged" in capsys.readouterr().out and (run.folder / "history.csv.damaged").read_bytes() == bad
+    if damage != "missing":
+        assert "set aside as history.csv.damaged" in capsys.readouterr().out
+        assert (run.folder / "history.csv.damaged").read_bytes() == bad
 
 def test_damaged_table_without_a_state(done, capsys):
     "Where the checkpoint is lost, too, the damaged table is set aside under a printed name before the run is trained again."
