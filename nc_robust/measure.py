@@ -4,18 +4,16 @@
 
 # %% auto #0
 __all__ = ['VIEWS', 'TETRAHEDRON', 'View', 'at_once', 'attack', 'make_view', 'score', 'view_metrics', 'frame', 'rows', 'measure',
-           'layer_metrics', 'measure_layers', 'NearestCentre', 'accuracy', 'measure_adaptive', 'measure_radii',
-           'measure_predicted']
+           'measure_radii', 'measure_predicted']
 
 # %% ../nbs/08_measure.ipynb #6c3980aa
 import math
 from dataclasses import dataclass
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from .attacks import gaussian, pgd
 from .config import Config, choice, generator
 from .data import Data, pixels
-from .metrics import (Means, Simplex, Spread, angles, angular_distance, class_means, equiangular, equinorm, nc1_spectrum,
-                               neural_collapse, simplex_similarity, summary)
+from .metrics import Simplex, angles, angular_distance, class_means, equiangular, equinorm, neural_collapse, simplex_similarity
 from .models import folded, mode, representations, strict_fp32
 from .train import Diverged, regime
 
@@ -135,83 +133,6 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
             picture[name] = project(h[some.flatten()]).view(4, -1, 3)
             picture[f"{name}_means"] = project(class_means(h, y, C)[:4])
     return out, picture, reference
-
-# %% ../nbs/08_measure.ipynb #d7f90cbb
-@torch.no_grad()
-def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None):
-    """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
-    `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own)."""
-    def each():
-        n = at_once(view.x)
-        for xi, yi in zip(view.x.split(n), view.y.split(n)):
-            logits, h = representations(model, xi, model.layers, pool)
-            yield h, yi, logits.argmax(1)
-    with mode(model, False), strict_fp32():
-        means = {l: Means(num_classes) for l in model.layers}
-        for h, yi, _ in each():
-            for l in h: means[l].add(h[l], yi)
-        simplices = {l: Simplex(m.means, m.counts) for l, m in means.items()}
-        spreads = {l: Spread(s, (references or simplices)[l]) for l, s in simplices.items()}
-        for h, yi, decision in each():
-            for l in h: spreads[l].add(h[l], yi, decision)
-    found = {l: summary(s, model.linear.weight.detach() if l == "features" else None) for l, s in spreads.items()}
-    found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
-    return found, simplices
-
-# %% ../nbs/08_measure.ipynb #2d991b3c
-def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
-    """Tidy records of all layers of a finished network, train and test, clean and under fresh PGD; centres from clean
-    training data. `pool`: maps averaged down to so many pixels a side, and named so. NC1 of the last layer also by
-    direction (`nc1_1` …)."""
-    out, references = [], None
-    for split, s in (("train", data.train), ("test", data.test)):
-        x = pixels(s.x)
-        for name in ("clean", "perturbed"):
-            v = make_view(name, model, x, s.y, c, data.num_classes)
-            found, simplices = layer_metrics(model, v, data.num_classes, references, pool)
-            references = references or simplices
-            for layer, values in found.items():
-                out += rows(c.epochs, split, name, values, layer if pool is None or layer == "features" else f"{layer} pooled")
-    return out
-
-# %% ../nbs/08_measure.ipynb #8ada0002
-class NearestCentre(nn.Module):
-    """The nearest-centre classifier of one layer as a network: from pixels (N, channels, height, width) to minus the squared
-    distances (N, C) to the `centres`. `ValueError` if a class has none."""
-    def __init__(self, model, layer: str, centres: Simplex):
-        super().__init__()
-        if centres.C < centres.num_classes: raise ValueError(f"only {centres.C} of {centres.num_classes} classes have a centre")
-        self.model, self.layer = model, layer
-        self.center, self.basis, self.vertices = (t.float() for t in (centres.center, centres.basis, centres.vertices))
-
-    def forward(self, x):
-        h = representations(self.model, x, [self.layer])[1][self.layer]
-        with torch.autocast(x.device.type, enabled=False):
-            z = (h.float() - self.center) @ self.basis.T
-            return -(z[:, None] - self.vertices).square().sum(2)
-
-@torch.no_grad()
-def accuracy(net, x, y) -> float:
-    "The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32."
-    with mode(net, False), strict_fp32():
-        return torch.cat([net(xi).argmax(1) for xi in x.split(at_once(x))]).eq(y).double().mean().item()
-
-# %% ../nbs/08_measure.ipynb #8ada0005
-def measure_adaptive(model, data: Data, c: Config, images: int = 1000) -> list:
-    """Nearest-centre accuracy by layer (centres from clean training images) and the network's `accuracy` on the same images:
-    clean, after PGD on the network (`perturbed`), and after PGD on that layer's own nearest-centre classifier (`adaptive`).
-    About `images` of each split, the first of each class."""
-    C, out = data.num_classes, []
-    centres = layer_metrics(model, View(pixels(data.train.x), data.train.y), C)[1]
-    for split, s in (("train", data.train), ("test", data.test)):
-        some = torch.cat([(s.y == k).nonzero()[:max(1, images // C), 0] for k in range(C)])
-        x, y = pixels(s.x[some]), s.y[some]
-        views = dict(clean=x, perturbed=attack(model, x, y, c)[0])
-        for layer in model.layers:
-            net = NearestCentre(model, layer, centres[layer])
-            for name, v in (views | dict(adaptive=attack(net, x, y, c)[0])).items():
-                out += rows(c.epochs, split, name, dict(ncc_accuracy=accuracy(net, v, y), accuracy=accuracy(model, v, y)), layer)
-    return out
 
 # %% ../nbs/08_measure.ipynb #358870eb
 def measure_radii(model, data: Data, c: Config, radii) -> list:

@@ -242,7 +242,7 @@ def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None)
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda step: Recorded(step, changes, generator(device, 0, "recorded"), record or cuda_graph)
     ways = {"recorded": recorded(plain), "step by step": plain}
-    if not c.regime.startswith("st") and c.epochs * images / c.batch_size > 15_000:      # where compiling pays: 17_bench
+    if not c.regime.startswith("st") and c.epochs * images / c.batch_size > 15_000:      # where compiling pays: 18_bench
         @cache
         def both():                                                  # at the first batch: an error in it is one of the way
             full = one(compiled(model))                              # the short last batch is not worth compiling for

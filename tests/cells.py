@@ -1,4 +1,4 @@
-"""The code of a notebook on a machine without Jupyter, papermill and nbdev: python tests/cells.py nbs/17_bench.ipynb
+"""The code of a notebook on a machine without Jupyter, papermill and nbdev: python tests/cells.py nbs/18_bench.ipynb
 Runs cell after cell and says how long each took; tables go where the notebook writes them, pictures are not shown."""
 import json, sys, time
 from pathlib import Path

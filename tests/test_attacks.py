@@ -7,7 +7,9 @@ from nc_robust import measure
 from nc_robust.attacks import ce_direction, gaussian, kl_direction, objective_value, pgd
 from nc_robust.config import configure
 from nc_robust.data import pixels
-from nc_robust.measure import at_once, folded
+from nc_robust.layers import NearestCentre, accuracy, layer_metrics
+from nc_robust.measure import View, at_once, attack
+from nc_robust.models import folded
 
 def rng(seed=0): return torch.Generator().manual_seed(seed)
 
@@ -260,7 +262,7 @@ def test_chunks_do_not_change_the_attack(monkeypatch, trained, norm):
     found = {}
     for n in (96, 40):
         monkeypatch.setattr(measure, "at_once", lambda _: n)
-        found[n] = measure.attack(nets["vgg11"], x, y, c)[0]
+        found[n] = attack(nets["vgg11"], x, y, c)[0]
         assert torch.allclose(measure.score(nets["vgg11"], x)[0], nets["vgg11"](x), atol=1e-4)
     same = (distance(found[96], found[40], norm) < 1e-3 * c.eps).double().mean()
     assert same > 0.95 if norm == "linf" else same < 0.5                  # a sign at a gradient of nearly 0 may turn
@@ -279,20 +281,20 @@ def test_nearest_centres_as_a_network(trained, arch):
     "Its decisions are the metric's, the folded copy's too; an attack on it finds what one on the network misses."
     m, data = trained[0][arch], trained[1]
     x, y, gaps = pixels(data.test.x), data.test.y, []
-    found, centres = measure.layer_metrics(m, measure.View(x, y), 10)
+    found, centres = layer_metrics(m, View(x, y), 10)
     before, c = snapshot(m), configure("st", arch, "smoke", eps=0.1)
-    fooled = measure.attack(m, x, y, c)[0]
+    fooled = attack(m, x, y, c)[0]
     for layer, s in centres.items():
-        net = measure.NearestCentre(m, layer, s)
-        assert measure.accuracy(net, x, y) == measure.accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
-        own = measure.accuracy(net, measure.attack(net, x, y, c)[0], y)
-        gaps.append(measure.accuracy(net, fooled, y) - own)
-        assert gaps[-1] >= -0.05 and own < measure.accuracy(net, x, y), layer        # late: as strong, up to the draw (0.043 seen)
+        net = NearestCentre(m, layer, s)
+        assert accuracy(net, x, y) == accuracy(folded(net), x, y) == pytest.approx(found[layer]["ncc_accuracy"])
+        own = accuracy(net, attack(net, x, y, c)[0], y)
+        gaps.append(accuracy(net, fooled, y) - own)
+        assert gaps[-1] >= -0.05 and own < accuracy(net, x, y), layer        # late: as strong, up to the draw (0.043 seen)
     assert gaps[0] > 0.1 and sum(gaps) / len(gaps) > 0.05
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
     assert all(p.requires_grad for p in m.parameters())
     with pytest.raises(ValueError, match="9 of 10"):
-        measure.NearestCentre(m, "features", measure.layer_metrics(m, measure.View(x[y > 0], y[y > 0]), 10)[1]["features"])
+        NearestCentre(m, "features", layer_metrics(m, View(x[y > 0], y[y > 0]), 10)[1]["features"])
 
 @pytest.mark.parametrize("objective, bn", [("ce", "train"), ("ce", "eval"), ("kl", "eval")])
 def test_weights_rounded_once_are_rounded_the_same(monkeypatch, trained, objective, bn):
