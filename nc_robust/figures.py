@@ -158,11 +158,13 @@ def provenance(figure: Figure, mine: list) -> dict:
 # %% ../nbs/15_figures.ipynb #ea290f97
 def publish(figure: Figure):
     """Copy a drawn `figure` (pictures, tables, claims) and the tables of its finished runs from `out/` and `runs/` to `figures/`.
-    What another plan drew under the same name stays where it is."""
-    mine = {r.name for r in (*figure.runs, *figure.baseline)}
+    What another plan drew under the same name stays where it is, and what is there of more runs than these (verdicts of three seeds)."""
+    mine, there = {r.name for r in (*figure.runs, *figure.baseline)}, runs_root("published").parent
     drawn = [f for f in sorted(out_folder().glob(f"{figure.name}_*.csv")) if set() < _rests_on(f) <= mine]
     for r in figure.runs: results.publish(r, with_pictures=figure.name == "fig1")
-    for f in (g for f in drawn for g in f.parent.glob(f"{f.stem}.*")): write_bytes(runs_root("published").parent / f.name, f.read_bytes())
+    for f in drawn:
+        if (old := there / f.name).exists() and _rests_on(f) < _rests_on(old): print(f"{old} rests on more runs and stays"); continue
+        for g in f.parent.glob(f"{f.stem}.*"): write_bytes(there / g.name, g.read_bytes())
 
 def _rests_on(file) -> set:
     "The runs that the table `file` of a figure or of its claims names."

@@ -345,8 +345,8 @@ def test_damaged_figures_are_set_aside(tmp_path, monkeypatch, capsys):
     claims.write_bytes(b"")
     with pytest.raises(ValueError, match="fig2_digits_claims.csv is damaged"): verdicts.merge(tmp_path)
 
-def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch):
-    "`figures.publish` copies a figure and its claims, and leaves what other runs drew under the same name."
+def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch, capsys):
+    "`figures.publish` copies a figure and its claims, and leaves what other runs drew under the same name, or more runs than these."
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
     def drawn(**more):
         figure = figures.Figure("fig2", regime="st", archs="vgg11", scale="smoke", **more)
@@ -361,6 +361,9 @@ def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch):
     figures.publish(second); assert set(there()) == set(before) and there() != before
     claims = pd.read_csv(tmp_path / "figures/fig2_digits_claims.csv")
     assert set(claims.runs) == {second.runs[0].name} and set(claims.seeds) == {1} and set(claims.agree) == {1}
+    figures.publish(drawn(epochs=1, seeds="1,2")); before = there()
+    figures.publish(drawn(epochs=1)); assert there() == before
+    assert "fig2_digits_claims.csv rests on more runs and stays" in capsys.readouterr().out
 
 class Bomb:
     def __init__(self, path): self.path = path
