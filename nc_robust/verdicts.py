@@ -102,12 +102,12 @@ def _as(number, text, these, those, key, alike=False):
     pairs = pairs[pairs.verdict.isin(("holds", "does not hold")) & pairs.verdict_2.isin(("holds", "does not hold"))]
     pairs["alike"] = (pairs.per_class == pairs.per_class_2) & (pairs.epochs == pairs.epochs_2)
     if alike: pairs = pairs[pairs.alike]
-    pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE, "norm"])
-    for _, g in pairs.groupby([*SIZE, "norm", "arch"], sort=False):
+    pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE[:-1], "norm"])
+    for _, g in pairs.groupby([*SIZE[:-1], "norm", "arch"], sort=False):
         same, figures = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
         others = "" if same.all() else "; not " + ", ".join(sorted({str(c) for c in g.claim[~same]}))
         both = f"{(g.verdict[same] == 'holds').sum()} as yes, {(g.verdict[same] != 'holds').sum()} as no"
-        row = dict(claim=number, text=text, figure=figures, regime="all", value=same.mean(), agree=math.nan, runs="",
+        row = dict(claim=number, text=text, figure=figures, regime="all", seeds=max(g.seeds, key=len), value=same.mean(), agree=math.nan, runs="",
                    verdict="holds" if same.all() else "does not hold",
                    test=f"share of verdicts that agree = 1 ({len(g)} compared; {both}{others})")
         yield pd.DataFrame([dict(g.iloc[0]) | row])

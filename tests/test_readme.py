@@ -102,16 +102,20 @@ def as_in_the_paper():
     return [of(e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1") for e in es)
             for r in ("trades_frozen_bn", "trades") for es in each.values() for of in (min, max)]
 
-def by_one_seed():
-    "On digits, of all verdicts, how many differ between seed 1 and seeds 1 to 3."
+def by_one_seed(numbers, seeds="1,2,3", **what):
+    "Of all verdicts of these figures, how many differ between seed 1 and all `seeds`."
     def judged(seeds):
-        figs = [figures.Figure(f"fig{n}", scale="quick", seeds=seeds, source="published") for n in (2, 3, 4, 5, 11, 12, 15, 16)]
+        figs = [figures.Figure(f"fig{n}", seeds=seeds, source="published", **what) for n in numbers]
         return [v for f in figs for v in verdicts.rows(f, figures.table(f)).verdict]
-    one, three = judged("1"), judged("1,2,3")
-    return [sum(a != b for a, b in zip(one, three, strict=True)), len(one)]
+    one, more = judged("1"), judged(seeds)
+    return [sum(a != b for a, b in zip(one, more, strict=True)), len(one)]
 
 NUMBERS = {
-    r"on digits (\d+) of (\d+) verdicts change when seeds 2 and 3 join seed 1": by_one_seed,
+    r"on digits (\d+) of (\d+) verdicts change when seeds 2 and 3 join seed 1":
+        lambda: by_one_seed((2, 3, 4, 5, 11, 12, 15, 16), scale="quick"),
+    r"on `digits100` (\d+) of (\d+);": lambda: by_one_seed((6, 7, 8, 9, 10, 13, 14), scale="quick"),
+    r"on CIFAR-100 none of (\d+) when seed 2 does":
+        lambda: [n for n in by_one_seed((6, 8, 10), "1,2", scale="pilot", dataset="folder:cifar100") if n],
     r"paper's 23 claims (\d+) are judged on it": lambda: [claims().claim.nunique()],
     r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no .*, (\d+) \"not reached\"":
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
@@ -135,10 +139,16 @@ NUMBERS = {
         lambda: [full(attacked, "fig2_st"), *claims(18, per_class="all").value, full(angle_left, "fig3")],
     r"fit their attacked images yet \(([\d.]+) and ([\d.]+) %\)":
         lambda: [full(lambda e: 100 * e.peak(r, "perturbed"), n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
-    r"NC1 of TRADES, batch norm working, is ([\d.]+) times that of AT": lambda: claims(13, per_class="all").value.tolist(),
+    r"NC1 of TRADES, batch norm working, is ([\d.]+) times that of AT": lambda: claims(13, per_class="all", regime="trades").value.tolist(),
     r"than after 15 \(by ([\d.]+) of their mean, ([\d.]+) before\), those of AT less \(([\d.]+), ([\d.]+) before\)":
         lambda: [full(lambda e: e.series(r, "clean", "equinorm_cv")[n], name) for r, name in (("trades", "fig4_trades"), ("at", "fig2_at"))
                  for n in (35, 15)],
+    r"right on (\d+) % of its perturbed images \((\d+) % of the clean ones\), its NC1 stays at ([\d.]+)":
+        lambda: [full(lambda e: k * e.last("trades_frozen_bn", v, m), "fig4_trades_frozen_bn")
+                 for k, v, m in ((100, "perturbed", "accuracy"), (100, "clean", "accuracy"), (1, "clean", "nc1"))],
+    r"after epoch 35 is ([\d.]+) times that of AT and ([\d.]+) times that of TRADES with it working":
+        lambda: [full(lambda e: e.series("trades_frozen_bn", "clean", "nc1")[35] / e.series(r, "clean", "nc1")[35],
+                      "fig4_trades_frozen_bn", n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
     r"AT and TRADES cut short after (\d+), last measured after (\d+)\)":
         lambda: [int(claims(8, per_class="all").epochs.item().split()[0]), full(lambda e: e.fit("at").index[-1], "fig2_at")],
     r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),

@@ -98,8 +98,9 @@ def test_signals_save_and_say_how_to_go_on(whole, number):
     time.sleep(0.3 * whole[1])
     p.send_signal(number)
     _, err = p.communicate(timeout=60)
-    assert (p.returncode == 1 and err.startswith("Stopped: ") and number.name in err and "the same command goes on" in err
-            and "Traceback" not in err)
+    said = err.splitlines()[-1]                              # on a GPU PyTorch may have warned before it
+    assert p.returncode == 1 and said.startswith("Stopped: ") and number.name in said and "the same command goes on" in said
+    assert "Traceback" not in err
     run, epochs = run_of(), []
     assert 1 <= run.epochs_done < 8
     history(run, progress=False, on_epoch=epochs.append)
