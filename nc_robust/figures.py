@@ -8,6 +8,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'asked', 'setup', 'tabl
 
 # %% ../nbs/15_figures.ipynb #22ad2ae0
 import io, json, re
+from textwrap import fill
 import pandas as pd
 from . import plans, plots, results
 from .config import ARCHS, REGIMES, choice, default_scale, identity, number, parameters
@@ -137,7 +138,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 
 def foot(figure: Figure, mine: list) -> str:
-    "Two lines below a picture of the runs `mine`: data, attack, epochs and seeds; networks and hardware."
+    "The lines below a picture of the runs `mine`: data, attack, epochs and seeds; networks and hardware."
     c, count = mine[0].c, lambda n: f"{n} training images a class" if n else "all training images"
     seeds = sorted({r.c.seed for r in mine})
     seeds = f"mean and standard deviation of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
@@ -146,7 +147,8 @@ def foot(figure: Figure, mine: list) -> str:
              f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}", f"{c.epochs} epochs{''.join(cut)}", seeds]
     widths = dict.fromkeys(f"{plots.ARCH_TITLES.get(r.c.arch, r.c.arch)} of width {r.c.width}" for r in mine)
     hardware = provenance(figure, mine)["hardware"]
-    return "; ".join(first) + "\n" + "; ".join([*widths, hardware if isinstance(hardware, str) else " or ".join(hardware)])
+    second = [*widths, hardware if isinstance(hardware, str) else " or ".join(hardware)]
+    return "\n".join(fill("; ".join(line), 112) for line in (first, second))
 
 def provenance(figure: Figure, mine: list) -> dict:
     "What the figure rests on: the values all its runs share, the lists of those in which they differ."
