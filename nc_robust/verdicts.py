@@ -107,8 +107,8 @@ def _as(number, text, these, those, key, alike=False):
         same, figures = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
         others = "" if same.all() else "; not " + ", ".join(sorted({str(c) for c in g.claim[~same]}))
         both = f"{(g.verdict[same] == 'holds').sum()} as yes, {(g.verdict[same] != 'holds').sum()} as no"
-        row = dict(claim=number, text=text, figure=figures, regime="all", seeds=max(g.seeds, key=len), value=same.mean(), agree=math.nan, runs="",
-                   verdict="holds" if same.all() else "does not hold",
+        row = dict(claim=number, text=text, figure=figures, regime="all", seeds=max(g.seeds, key=len), runs="",
+                   value=same.mean(), agree=math.nan, verdict="holds" if same.all() else "does not hold",
                    test=f"share of verdicts that agree = 1 ({len(g)} compared; {both}{others})")
         yield pd.DataFrame([dict(g.iloc[0]) | row])
 
