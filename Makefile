@@ -53,4 +53,4 @@ claims: env
 
 bench: env
 	@mkdir -p '$(OUT)'
-	$(BIN)/papermill nbs/18_bench.ipynb '$(OUT)/bench.ipynb' -k python3 --no-progress-bar
+	$(BIN)/papermill nbs/18_bench.ipynb '$(OUT)/bench.ipynb' -k python3 --no-progress-bar $(ARGS)
