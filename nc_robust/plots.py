@@ -169,9 +169,10 @@ def by_layer(t: pd.DataFrame, rows):
         g = column[1].assign(depth=column[1].layer.map(layers.index))
         for view, metric, split, style in row[2]:
             curve(ax, g[(g["view"] == view) & (g.metric == metric) & (g.split == split)], "depth", view, row[1], markevery=1, **style)
-        names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").replace("pooled", "avg") for l in layers]
+        names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").removesuffix(" pooled") for l in layers]
         ax.set_xticks(range(len(names)), names, rotation=60 if len(names) > 6 else 0)
-    return grid(rows, columns_of(t, "regime", "arch"), "layer", draw, PAGE + 1.5, height=1.35)
+    label = "layer, averaged" if t.layer.str.endswith(" pooled").any() else "layer"
+    return grid(rows, columns_of(t, "regime", "arch"), label, draw, PAGE + 1.5, height=1.35)
 
 # %% ../nbs/14_plots.ipynb #6b52ea6d
 def by_direction(t: pd.DataFrame):

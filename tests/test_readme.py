@@ -3,7 +3,7 @@ import re, shutil
 from pathlib import Path
 import pandas as pd, pytest
 from nc_robust import figures, verdicts
-from nc_robust.claims import Evidence
+from nc_robust.claims import CLAIMS, Evidence, judge
 from nc_robust.config import ARCHS
 from nc_robust.plans import collect, plan
 from nc_robust.verdicts import TEXT, markdown, merge
@@ -79,6 +79,10 @@ HUNDRED = dict(dataset="folder:cifar100", per_class="30")
 def angle_left(e):
     "The angle of the targeted means to their target's clean mean, as a share of that between two vertices."
     return e.last("st", "targeted", "simplex_similarity") / e.right
+
+def fall_of_at(e):
+    "How fast log NC1 falls over the layers under AT, ST's being 1."
+    return judge(next(c for c in CLAIMS if c.number == 17), e, "at")["value"]
 
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
@@ -157,8 +161,9 @@ NUMBERS = {
     r"themselves the best layers keep (\d+) and (\d+) %":
         lambda: each(lambda e: 100 * e.layers("st", "adaptive", "ncc_accuracy", "test").max(), "adaptive"),
     r"about as fast \(([\d.]+) times\), in VGG11 faster \(([\d.]+) times": lambda: value(17),
-    r"a class ([\d.]+) and ([\d.]+) times, on CIFAR-100 ([\d.]+) and ([\d.]+)\. \|":
+    r"a class ([\d.]+) and ([\d.]+) times, on CIFAR-100 ([\d.]+) and ([\d.]+)\. The":
         lambda: value(17, per_class="30") + value(17, **HUNDRED),
+    r"so averaged it is ([\d.]+) and ([\d.]+) times": lambda: each(fall_of_at, "fig11_pooled", data="cifar10_30"),
 }
 
 @pytest.mark.parametrize("words", NUMBERS)
