@@ -191,7 +191,7 @@ def by_radius(t: pd.DataFrame, metrics, x: str, xlabel: str):
     def draw(ax, row, column):
         curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
         ax.set_xticks(radii, radius_labels(radii))
-    return grid(rows, columns_of(t, "arch"), xlabel, draw)
+    return grid(rows, columns_of(t, "regime", "arch"), xlabel, draw)
 
 def radius_labels(radii) -> list:
     "Radii as people write them: 0.2 where that is short, 8/255 where all are whole steps of 8-bit pixels."
@@ -210,7 +210,7 @@ def by_class(t: pd.DataFrame, marks=None):
             v = column[1][column[1].metric == metric].groupby("layer", sort=False).value.mean().sort_values(ascending=False)
             ax.plot(range(1, len(v) + 1), v, **look | (dict(label="predicted class") if view == "predicted" else {}))
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
-    return grid(rows, columns_of(t, "arch"), "class, sorted", draw, height=1.4)
+    return grid(rows, columns_of(t, "regime", "arch"), "class, each curve sorted", draw, height=1.4)
 
 # %% ../nbs/14_plots.ipynb #0d3ab40b
 CLASSES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#8A6D00", "D"))
