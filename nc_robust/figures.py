@@ -138,7 +138,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 
 def foot(figure: Figure, mine: list) -> str:
-    "The lines below a picture of the runs `mine`: data, attack, epochs and seeds; networks and hardware."
+    "The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs and seeds; networks and hardware."
     c, count = mine[0].c, lambda n: f"{n} training images a class" if n else "all training images"
     seeds = sorted({r.c.seed for r in mine})
     seeds = f"mean and standard deviation of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"

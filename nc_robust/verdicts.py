@@ -78,7 +78,7 @@ def _kept(old, found, figure):
                 for k, r, a, w in zip(told(old), old.regime, old.arch, old.width)]]
 
 # %% ../nbs/17_verdicts.ipynb #576f3dba
-SIZE = ["dataset", "per_class", "epochs", "seeds"]
+SIZE = ["dataset", "per_class", "epochs"]
 
 def merge(folder: Path) -> pd.DataFrame:
     "All `*_claims.csv` in `folder` as one table with claims 15 and 16, written to `claims.csv` there."
@@ -102,12 +102,12 @@ def _as(number, text, these, those, key, alike=False):
     pairs = pairs[pairs.verdict.isin(("holds", "does not hold")) & pairs.verdict_2.isin(("holds", "does not hold"))]
     pairs["alike"] = (pairs.per_class == pairs.per_class_2) & (pairs.epochs == pairs.epochs_2)
     if alike: pairs = pairs[pairs.alike]
-    pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE[:-1], "norm"])
-    for _, g in pairs.groupby([*SIZE[:-1], "norm", "arch"], sort=False):
+    pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE, "norm"])
+    for _, g in pairs.groupby([*SIZE, "norm", "arch"], sort=False):
         same, figures = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
         others = "" if same.all() else "; not " + ", ".join(sorted({str(c) for c in g.claim[~same]}))
         both = f"{(g.verdict[same] == 'holds').sum()} as yes, {(g.verdict[same] != 'holds').sum()} as no"
-        row = dict(claim=number, text=text, figure=figures, regime="all", seeds=max(g.seeds, key=len), runs="",
+        row = dict(claim=number, text=text, figure=figures, regime="all", seeds=min(g.seeds, key=len), runs="",
                    value=same.mean(), agree=math.nan, verdict="holds" if same.all() else "does not hold",
                    test=f"share of verdicts that agree = 1 ({len(g)} compared; {both}{others})")
         yield pd.DataFrame([dict(g.iloc[0]) | row])
@@ -120,7 +120,7 @@ def markdown(t: pd.DataFrame) -> str:
     in the cells the verdicts on PreActResNet18 and VGG11. The number of seeds stands in a cell where it is not the column's
     largest, and with a verdict how many single seeds agree with it where not all do."""
     t = t.assign(seeds=t.seeds.astype(str).str.split().str.len(), agree=t.agree.astype(float))
-    size, most = SIZE[:-1], t.groupby(SIZE[:-1], sort=False).seeds.max().sort_index(level="dataset", sort_remaining=False).to_dict()
+    size, most = SIZE, t.groupby(SIZE, sort=False).seeds.max().sort_index(level="dataset", sort_remaining=False).to_dict()
     images = lambda n: "all images" if n == "all" else f"{n} a class"
     heads = [f"{d.removeprefix('folder:')}, {images(n)}, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]

@@ -104,10 +104,13 @@ def test_the_benchmark_runs_without_jupyter(tmp_path):
     "`tests/cells.py` runs the page of the benchmark where there is only what the package itself imports."
     absent = ("IPython", "fastcore", "foolbox", "jupyter_client", "nbdev", "nbformat", "papermill", "platformdirs")
     page, runner = NBS / "18_bench.ipynb", NBS.parent / "tests/cells.py"
-    code = (f"import runpy, sys; sys.modules.update(dict.fromkeys({absent})); sys.argv = ['cells.py', {str(page)!r}, 'with_steps=False']\n"
-            f"runpy.run_path({str(runner)!r}, run_name='__main__')")
-    done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ, IN_TEST="1"), capture_output=True, text=True, cwd=tmp_path)
+    def run(given):
+        code = (f"import runpy, sys; sys.modules.update(dict.fromkeys({absent})); sys.argv = ['cells.py', {str(page)!r}, {given!r}]\n"
+                f"runpy.run_path({str(runner)!r}, run_name='__main__')")
+        return subprocess.run([sys.executable, "-c", code], env=dict(os.environ, IN_TEST="1"), capture_output=True, text=True, cwd=tmp_path)
+    done = run("with_steps=False")
     assert done.returncode == 0, done.stderr
+    assert "unknown parameter 'with_step'" in run("with_step=False").stderr
     last = max(i for i, c in enumerate(nbformat.read(page, 4).cells) if c.cell_type == "code" and "nbdev" not in c.source)
     assert re.search(rf"cell {last}: [\d.]+ s", done.stdout)
 
