@@ -7,15 +7,15 @@ __all__ = ['interleaved', 'noise', 'one_step', 'bench_steps', 'forward_flops', '
            'bench_attack', 'bench_look', 'peak_memory', 'bench_nc1']
 
 # %% ../nbs/18_bench.ipynb #b8cf800c
-import copy, statistics, time, weakref
+import statistics, time, weakref
 from contextlib import nullcontext
 from functools import partial
 import pandas as pd, torch, torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-from .config import Config, generator
-from .data import Data, Split, pixels
+from .config import Config
+from .data import Data, Split, generator, pixels
 from .machine import deterministic
 from .measure import attack, score
 from .metrics import nc1_pinv, neural_collapse
@@ -121,16 +121,13 @@ def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 
 
 # %% ../nbs/18_bench.ipynb #8da48393
 def bench_look(cases, n: int, device="cpu", rounds: int = 1) -> pd.DataFrame:
-    """`cases`: (arch, width, size, channels). Images per second of `measure.score` on `n` images, as runs are measured and channels
-    first in memory, and of the metrics of what it returns."""
+    """`cases`: (arch, width, size, channels). Images per second of `measure.score` on `n` images, and of the metrics of what it returns."""
     out = []
     for arch, width, size, channels in cases:
         d = noise(size, channels, n, device=device)
         model, x, y = start(Config("st", arch, width=width), d, device)[0].eval(), pixels(d.train.x), d.train.y
         _, h = score(model, x)
-        first, x1 = copy.deepcopy(model).to(memory_format=torch.contiguous_format), x.contiguous()
-        t = interleaved({"network": lambda: score(model, x), "network, channels first": lambda: score(first, x1),
-                         "metrics": lambda: neural_collapse(h, y)}, rounds)
+        t = interleaved({"network": lambda: score(model, x), "metrics": lambda: neural_collapse(h, y)}, rounds)
         out += [dict(arch=arch, width=width, size=size, version=k, images_per_second=n / s, seconds_per_50000=50_000 * s / n)
                 for k, s in t.items()]
     return pd.DataFrame(out)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', 'DEFAULT_DATA', 'RADIUS', 'choice',
-           'number', 'same_device', 'norm_name', 'radius', 'Config', 'identity', 'run_name', 'generator',
-           'default_scale', 'default_precision', 'configure', 'from_text', 'parameters', 'listed']
+           'number', 'same_device', 'norm_name', 'radius', 'Config', 'identity', 'run_name', 'default_scale',
+           'default_precision', 'configure', 'from_text', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
 import ast, difflib, hashlib, json, math, numbers, os, re
@@ -124,12 +124,6 @@ def run_name(c: Config) -> str:
     d = identity(c)
     digest = hashlib.sha256(json.dumps(d, sort_keys=True).encode()).hexdigest()[:8]
     return f"{c.regime}-{c.arch}-{d['dataset'].replace(':', '_')}-{c.norm}-s{c.seed}-{digest}"
-
-# %% ../nbs/00_config.ipynb #4c5bdc70
-def generator(device, seed: int, *purpose) -> torch.Generator:
-    "A random generator on `device`, determined by `seed` and the `purpose` it serves."
-    key = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
 # %% ../nbs/00_config.ipynb #c2c9abae
 _SMALL = dict(lr=dict.fromkeys(REGIMES, 0.05) | dict(st=0.2, at=0.2), milestones=(0.7, 0.9), batch_size=50,

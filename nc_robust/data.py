@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CIFAR_STATS', 'EXTENSIONS', 'LABEL', 'Split', 'Data', 'digest', 'pixels', 'fingerprint', 'balanced', 'load',
-           'statistics', 'batches']
+           'statistics', 'generator', 'batches']
 
 # %% ../nbs/02_data.ipynb #167ba481
 import hashlib, io, os
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, torch
 from filelock import FileLock
 from tqdm.std import tqdm
-from .config import DATASETS, choice, generator, number
+from .config import DATASETS, choice, number
 from .files import cache_dir, seal, set_aside, unseal, write_bytes
 
 # %% ../nbs/02_data.ipynb #cdaaa4b7
@@ -216,6 +216,12 @@ def statistics(x: torch.Tensor):
     mean = share @ value
     std = (share @ value**2 - mean**2).clamp_min(1e-12).sqrt()
     return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1).tolist())
+
+# %% ../nbs/02_data.ipynb #4c5bdc70
+def generator(device, seed: int, *purpose) -> torch.Generator:
+    "A random generator on `device`, determined by `seed` and the `purpose` it serves."
+    key = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
 # %% ../nbs/02_data.ipynb #84cf0708
 def batches(n: int, size: int, device="cpu", seed: int = None, epoch: int = 0):

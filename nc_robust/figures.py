@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'asked', 'setup', 'table', 'vertex_angle', 'pictures', 'picture_table',
-           'stem', 'save', 'foot', 'provenance', 'publish']
+           'stem', 'provenance', 'foot', 'save', 'publish']
 
 # %% ../nbs/15_figures.ipynb #22ad2ae0
 import io, json, re
@@ -45,7 +45,8 @@ CHOICES = {"regime": (*REGIMES, "all", None), "pooled": (None, True, False), "mo
 # %% ../nbs/15_figures.ipynb #1ec29fac
 class Figure:
     """One figure: its `name` and its planned `runs`. `given`: parameters of the notebook, None for the figure's own.
-    `more`: whether the notebook is to draw what the paper leaves out."""
+    `more`: whether the notebook is to draw what the paper leaves out. `ValueError` for an unknown name or value, `pooled` without
+    layers, several networks where one is shown, eps 0 where radii are compared."""
     def __init__(self, name: str, regime=None, max_minutes=None, seeds=None, pooled=None, more=None, **given):
         self.name, self.spec, self.minutes, self.more = name, dict(FIGURES[choice("figure", name, FIGURES)]), max_minutes, more
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data
@@ -125,18 +126,15 @@ def stem(figure: Figure, part: str = None) -> str:
     count = str(c.per_class) if c.per_class and not c.dataset.startswith("digits") else None
     return "_".join(filter(None, (figure.name, figure.tag, part, norm, identity(c)["dataset"].replace("folder:", ""), count)))
 
-def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
-    """Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown.
-    A picture of several regimes that are not the figure's own is named after them."""
-    mine = [r for r in figure.runs if r.name in set(t.run)]
-    shown = tuple(dict.fromkeys(r.c.regime for r in figure.runs))
-    if shown != figure.spec["regimes"] and not f"{part}_".startswith(tuple(f"{r}_" for r in shown)):
-        part = "_".join(filter(None, ("all" if shown == REGIMES else "_".join(shown), part)))
-    old = out_folder() / f"{stem(figure, part)}.csv"
-    if picture: picture.supxlabel(foot(figure, mine), size=6, color="0.3")
-    if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
-    plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
+# %% ../nbs/15_figures.ipynb #a5212f5a
+def provenance(figure: Figure, mine: list) -> dict:
+    "What the figure rests on: the values all its runs share, the lists of those in which they differ."
+    heads = [read_head(r.table_file(results.table_name(*asked(figure)))) for r in mine]
+    keys = dict.fromkeys(k for h in heads for k in h)
+    values = {k: list(dict.fromkeys(h[k] for h in heads if k in h)) for k in keys}
+    return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
 
+# %% ../nbs/15_figures.ipynb #23ad8575
 def foot(figure: Figure, mine: list) -> str:
     "The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs and seeds; networks and hardware."
     c, count = mine[0].c, lambda n: f"{n} training images a class" if n else "all training images"
@@ -150,12 +148,18 @@ def foot(figure: Figure, mine: list) -> str:
     second = [*widths, hardware if isinstance(hardware, str) else " or ".join(hardware)]
     return "\n".join(fill("; ".join(line), 112) for line in (first, second))
 
-def provenance(figure: Figure, mine: list) -> dict:
-    "What the figure rests on: the values all its runs share, the lists of those in which they differ."
-    heads = [read_head(r.table_file(results.table_name(*asked(figure)))) for r in mine]
-    keys = dict.fromkeys(k for h in heads for k in h)
-    values = {k: list(dict.fromkeys(h[k] for h in heads if k in h)) for k in keys}
-    return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
+# %% ../nbs/15_figures.ipynb #458ba57e
+def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
+    """Write the picture and its table `t` as PNG, PDF and CSV with provenance; `part` names the regime or the aspect shown.
+    A picture of several regimes that are not the figure's own is named after them."""
+    mine = [r for r in figure.runs if r.name in set(t.run)]
+    shown = tuple(dict.fromkeys(r.c.regime for r in figure.runs))
+    if shown != figure.spec["regimes"] and not f"{part}_".startswith(tuple(f"{r}_" for r in shown)):
+        part = "_".join(filter(None, ("all" if shown == REGIMES else "_".join(shown), part)))
+    old = out_folder() / f"{stem(figure, part)}.csv"
+    if picture: picture.supxlabel(foot(figure, mine), size=6, color="0.3")
+    if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
+    plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 
 # %% ../nbs/15_figures.ipynb #ea290f97
 def publish(figure: Figure):

@@ -45,7 +45,8 @@ def deterministic():
 # %% ../nbs/10_machine.ipynb #09a00015
 @contextmanager
 def threads(data):
-    "One thread for small images; for larger ones `$OMP_NUM_THREADS`, or all cores; deterministic kernels on a GPU. Restored afterwards."
+    """One thread for small images and inside tests (`$IN_TEST`); for larger ones `$OMP_NUM_THREADS`, or all cores; deterministic kernels
+    on a GPU. Restored afterwards. `ValueError` if `$OMP_NUM_THREADS` is not a whole number >= 1."""
     before = torch.get_num_threads()
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or str(cores())
     if not given.isdigit() or int(given) == 0: raise ValueError(f"OMP_NUM_THREADS must be a whole number >= 1, got {given!r}")
@@ -70,7 +71,7 @@ MAKERS = ("data", "models", "attacks", "metrics", "train", "measure", "layers")
 
 @cache
 def code() -> str:
-    "`module=digest` of all modules on which numbers depend, `MAKERS`, as they are when it is first asked."
+    "`module=digest` of the `MAKERS`, the modules whose definitions make the numbers, as they are when it is first asked."
     return ", ".join(f"{m}={_digest(Path(nc_robust.__file__).with_name(f'{m}.py').read_text(encoding='utf-8'))}" for m in MAKERS)
 
 def _digest(source):

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 import torch, torch.nn.functional as F
 from .attacks import gaussian, pgd
-from .config import Config, choice, generator
-from .data import Data, pixels
+from .config import Config, choice
+from .data import Data, generator, pixels
 from .metrics import Simplex, angles, angular_distance, class_means, equiangular, equinorm, neural_collapse, simplex_similarity
 from .models import folded, mode, representations, strict_fp32
 from .train import Diverged, regime

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 import pandas as pd, torch
 from tqdm.std import tqdm
-from .config import Config, choice, configure, from_text, generator, identity, listed, number
-from .data import batches, pixels
+from .config import Config, choice, configure, from_text, identity, listed, number
+from .data import batches, generator, pixels
 from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .results import extra
-from .runs import Run, Stopped, finished, history, length, published
+from .runs import Run, Stopped, finished, history, length, published, time_left
 from .train import fast_step, regime, start
 
 # %% ../nbs/13_plans.ipynb #0c459684
@@ -61,22 +61,20 @@ def _todo(runs, name):
     if lost: print("finished, but the weights are gone; trained again: " + ", ".join(r.name for r in lost))
     return [(r, n) for r in runs if (n := r.c.epochs - (0 if r in lost else r.epochs_done))]
 
-def announce(runs: list, max_minutes: float = None, name: str = "history"):
-    """Print data, sizes and radii of `runs`, what is done already, and about how long the rest takes here, were it done in one go.
-    `name`: of the table that is wanted. Raises what `published` does."""
-    c, is_published = runs[0].c, runs[0].source == "published"
-    radii = ", ".join(f"{e:.4g}" for e in sorted({r.c.eps for r in runs}))
-    print(f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
-          f"{c.precision}, " + ("from the repository" if is_published else f"on {provenance(runs[0].device)['hardware']}"))
-    if not is_published: _name_changes(runs)
-    todo = _todo(runs, name)
-    cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if is_published and (n := length(r)) != r.c.epochs)
-    if not todo: print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read"); return
-    one = {(r.c.regime, r.c.arch): r for r, _ in todo}                   # seeds and radii cost the same
-    cost = {kind: seconds_per_epoch(r) for kind, r in one.items()}
+# %% ../nbs/13_plans.ipynb #ee717140
+def _about(runs) -> str:
+    "Data, sizes and radii of `runs`, and on what they are made, in a line."
+    c, radii = runs[0].c, ", ".join(f"{e:.4g}" for e in sorted({r.c.eps for r in runs}))
+    where = "from the repository" if runs[0].source == "published" else f"on {provenance(runs[0].device)['hardware']}"
+    return (f"{len(runs)} run(s) on {c.dataset} ({c.per_class or 'all'} images per class), {c.norm} eps {radii}, {c.epochs} epochs, "
+            f"{c.precision}, {where}")
+
+def _duration(todo, max_minutes) -> str:
+    "About how long `todo`, pairs of run and epochs, takes here, were it done in one go; seeds and radii cost the same."
+    cost = {kind: seconds_per_epoch(r) for kind, r in {(r.c.regime, r.c.arch): r for r, _ in todo}.items()}
     seconds = sum(n * cost[r.c.regime, r.c.arch] for r, n in todo)
     if apart([r for r, _ in todo], max_minutes): seconds /= min(len(todo), cores())
-    print(f"{len(todo)} to train: about {seconds / 60:.0f} min" if seconds > 90 else f"{len(todo)} to train: about {seconds:.0f} s")
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 # %% ../nbs/13_plans.ipynb #5d1f0c01
 def _name_changes(runs):
@@ -89,6 +87,15 @@ def _name_changes(runs):
     if found := {name: what for name, what in found.items() if what}:
         print(f"{', '.join(sorted(set().union(*found.values())))} changed since these were made; "
               f"to make them anew, move them out of {runs[0].folder.parent}: {', '.join(found)}")
+
+# %% ../nbs/13_plans.ipynb #c688709f
+def announce(runs: list, max_minutes: float = None, name: str = "history"):
+    "Print what `runs` are, what is done already, and how long the rest takes. `name`: of the table wanted. Raises what `published` does."
+    print(_about(runs))
+    if runs[0].source != "published": _name_changes(runs)
+    if todo := _todo(runs, name): print(f"{len(todo)} to train: about {_duration(todo, max_minutes)}"); return
+    cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if (n := length(r)) != r.c.epochs)
+    print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read")
 
 # %% ../nbs/13_plans.ipynb #9ff19d85
 USAGE = """nc-robust-run key=value ...     trains or resumes one run and prints its folder
@@ -161,12 +168,13 @@ def train_side_by_side(runs: list):
 
 # %% ../nbs/13_plans.ipynb #910b01a3
 def collect(runs: list, what: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:
-    "The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing."
+    """The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing. `what`:
+    `history` or a table of `extra`, with its `options`. Raises what those raise, `RuntimeError` if a run's process fails."""
     parts, began = [], time.time()
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     if apart(todo, max_minutes): train_side_by_side(todo)
     for r in runs:
-        left = None if max_minutes is None else max(0.0, max_minutes - (time.time() - began) / 60)
+        left = time_left(max_minutes, began)
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))
     return pd.concat(parts, ignore_index=True)

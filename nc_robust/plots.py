@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'REGIME_STYLES',
-           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'styled', 'quantities', 'curve', 'grid', 'columns_of', 'by_epoch',
-           'by_regime', 'level', 'by_layer', 'by_direction', 'by_radius', 'radius_labels', 'by_class', 'simplex_panel',
-           'simplices', 'animate', 'save_figure']
+           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'styled', 'quantities', 'curve', 'grid', 'columns_of', 'level',
+           'by_epoch', 'by_regime', 'by_layer', 'by_direction', 'by_radius', 'radius_labels', 'by_class',
+           'simplex_panel', 'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/14_plots.ipynb #58b86ae6
 import io, json, math
@@ -107,6 +107,12 @@ def columns_of(t, *by) -> list:
     name = lambda v: ARCH_TITLES.get(v) or REGIME_TITLES.get(v) or str(v)
     return [(", ".join(map(name, k)), g) for k, g in t.groupby(list(by), sort=False)]
 
+# %% ../nbs/14_plots.ipynb #04b0cd94
+def level(ax, y, text):
+    "A thin horizontal line with its meaning written on it."
+    ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
+    ax.annotate(text, (1, y), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top", fontsize=6.5, color="0.3")
+
 # %% ../nbs/14_plots.ipynb #fb34b9b1
 def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None,
              by=("regime", "arch"), labels=None):
@@ -143,12 +149,6 @@ BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
     "test": dict(metrics=FIG2, views=("clean", "perturbed"), split="test"),
     "classifier": dict(metrics=("equinorm_cv", "equiangular"), views=("weights", "clean")),
 }
-
-# %% ../nbs/14_plots.ipynb #04b0cd94
-def level(ax, y, text):
-    "A thin horizontal line with its meaning written on it."
-    ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
-    ax.annotate(text, (1, y), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top", fontsize=6.5, color="0.3")
 
 # %% ../nbs/14_plots.ipynb #e4e36a5f
 _look = lambda metric: [(v, metric, "train", {}) for v in ("clean", "perturbed")]
@@ -200,15 +200,16 @@ def radius_labels(radii) -> list:
 
 # %% ../nbs/14_plots.ipynb #413cbd37
 def by_class(t: pd.DataFrame, marks=None):
-    "Count, norms and angle (radians) of every predicted class (the table `predicted`), sorted: a row for each, a column for each arch."
+    """Count, norms and angle (radians) of every predicted class (the table `predicted`), sorted within each seed: a row for each, a
+    column for each arch. `marks`: {metric: (y, text)} draws a level."""
     rows = [("predictions", ("count", "predicted")),
             ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")),
             ("angle to the\nclean mean (rad)", ("angle", "predicted"))]
     def draw(ax, row, column):
         for metric, view in row[1:]:
-            look = {k: VIEW_STYLES[view][k] for k in ("label", "color", "ls")}
-            v = column[1][column[1].metric == metric].groupby("layer", sort=False).value.mean().sort_values(ascending=False)
-            ax.plot(range(1, len(v) + 1), v, **look | (dict(label="predicted class") if view == "predicted" else {}))
+            g = column[1][(column[1].metric == metric) & column[1].value.notna()]
+            g = g.assign(place=g.groupby("seed").value.rank(method="first", ascending=False))
+            curve(ax, g, "place", view, marker="", **dict(label="predicted class") if view == "predicted" else {})
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
     return grid(rows, columns_of(t, "regime", "arch"), "class, each curve sorted", draw, height=1.4)
 

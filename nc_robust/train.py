@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from functools import cache, partial
 import torch, torch.nn as nn, torch.nn.functional as F
 from .attacks import pgd, random_perturb
-from .config import Config, generator
-from .data import Data, batches, pixels
+from .config import Config
+from .data import Data, batches, generator, pixels
 from .models import build
 from .replay import FirstThatWorks, Recorded, compiled, cuda_graph
 

@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))      # where the package is not installed
 from nc_robust import data, measure, results, runs, train
-from nc_robust.config import configure, generator
+from nc_robust.config import configure
+from nc_robust.data import generator
 from nc_robust.replay import asks_nothing, rerun
 
 _setup_privateuseone_for_python_backend("elsewhere")

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt, pandas as pd, pytest, torch
 import nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine, nc_robust.plans as plans
 import nc_robust.plots as plots
 import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
-from nc_robust.config import Config, configure, generator, identity
-from nc_robust.data import batches
+from nc_robust.config import Config, configure, identity
+from nc_robust.data import batches, generator
 from nc_robust.files import CHECKPOINT, read_head, save_state, seal
 from nc_robust.models import build
 from nc_robust.plans import main

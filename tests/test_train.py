@@ -3,8 +3,8 @@ import subprocess, sys
 from pathlib import Path
 import pytest, torch
 from nc_robust.bench import noise
-from nc_robust.config import ARCHS, REGIMES, Config, configure, generator
-from nc_robust.data import load, pixels
+from nc_robust.config import ARCHS, REGIMES, Config, configure
+from nc_robust.data import generator, load, pixels
 from nc_robust.files import read_head
 from nc_robust.machine import deterministic
 from nc_robust.replay import compiled, rerun
