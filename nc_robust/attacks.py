@@ -8,6 +8,7 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 
 # %% ../nbs/04_attacks.ipynb #1ee9ace6
 import math, warnings
+from functools import partial
 import torch, torch.nn.functional as F
 from .config import choice, norm_name, number, radius, same_device
 from .models import cast_once, frozen, mode
@@ -135,14 +136,15 @@ def input_gradient(model, x, direction, dtype=None):
 
 # %% ../nbs/04_attacks.ipynb #2fa03365
 class _Watch:
-    "Looks at the gradients (N, ...) of an attack: which images had NaN ones, and what share vanished."
-    def __init__(self, x):
+    "Looks at the gradients (N, ...) of an attack: which images had NaN ones, and what share vanished (an l2 norm of at most `floor`)."
+    def __init__(self, x, floor: float = 0.0):
+        self.floor = floor
         self.broken, self.vanished, self.looks = torch.zeros(len(x), dtype=torch.bool, device=x.device), torch.zeros((), device=x.device), 0
 
     def __call__(self, g):
         g = g.flatten(1)
         self.broken |= ~g.isfinite().all(1)
-        self.vanished += (g.abs().amax(1) == 0).float().mean()
+        self.vanished += (g.norm(dim=1) <= self.floor if self.floor else g.abs().amax(1) == 0).float().mean()
         self.looks += 1
 
     @property
@@ -172,6 +174,16 @@ def _move(x_adv, g, step_size, norm, gradient):
     "`step`; under l2 the published form divides by the norm plus 1e-10."
     if gradient != "published" or norm == "linf": return step(x_adv, g, step_size, norm)
     return x_adv + step_size * g / (g.flatten(1).norm(dim=1).view(-1, *[1] * (g.ndim - 1)) + 1e-10)
+
+# %% ../nbs/04_attacks.ipynb #373c1634
+def _climb(model, x, eps, step_size, norm, uphill, gradient, box_first, watch, x_adv, steps, dtype=None):
+    "`steps` times step and project, from `x_adv`."
+    with cast_once(model, dtype):
+        for _ in range(steps):
+            g = input_gradient(model, x_adv, uphill, dtype)
+            if watch: watch(g)
+            x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
+    return x_adv
 
 # %% ../nbs/04_attacks.ipynb #c645243f
 def _worst(attacks, value):
@@ -217,22 +229,18 @@ def pgd(
     _check_options(y, targeted, objective=objective, start=start, bn=bn, gradient=gradient)
     if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
-    y, watch = None if y is None else y.long(), _Watch(x)
+    y = None if y is None else y.long()
+    watch = _Watch(x, 1e-10 if gradient == "published" and norm == "l2" and objective == "ce" else 0.0)
     with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen(model), torch.no_grad():
         reference = _logits(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
         def uphill(z):
             if check and objective == "ce" and not watch.looks: check_labels(z, y)
             return _uphill(z, y, reference, gradient, targeted)
         exact = min(steps, 1) if objective == "kl" else 0         # steps in float32
+        climb = partial(_climb, model, x, eps, step_size, norm, uphill, gradient, box_first, watch if check or info else None)
         def attack():
-            x_adv = _begin(x, eps, norm, start, generator)
-            for n, kind in ((exact, None), (steps - exact, dtype)):
-                with cast_once(model, kind):
-                    for _ in range(n):
-                        g = input_gradient(model, x_adv, uphill, kind)
-                        if check or info: watch(g)
-                        x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
-            return project(x_adv, x, eps, norm)
+            x_adv = climb(_begin(x, eps, norm, start, generator), exact)
+            return project(climb(x_adv, steps - exact, dtype), x, eps, norm)
         value = lambda x_adv: objective_value(model(x_adv), y, reference, targeted)
         worst = attack() if restarts == 1 else _worst((attack() for _ in range(restarts)), value)
     if check: _report(watch)

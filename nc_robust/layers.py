@@ -84,8 +84,11 @@ def measure_adaptive(model, data: Data, c: Config, images: int = 1000) -> list:
         some = torch.cat([(s.y == k).nonzero()[:max(1, images // C), 0] for k in range(C)])
         x, y = pixels(s.x[some]), s.y[some]
         views = dict(clean=x, perturbed=attack(model, x, y, c)[0])
+        right = {name: accuracy(model, v, y) for name, v in views.items()}
         for layer in model.layers:
             net = NearestCentre(model, layer, centres[layer])
-            for name, v in (views | dict(adaptive=attack(net, x, y, c)[0])).items():
-                out += rows(c.epochs, split, name, dict(ncc_accuracy=accuracy(net, v, y), accuracy=accuracy(model, v, y)), layer)
+            own = attack(net, x, y, c)[0]
+            for name, v in (views | dict(adaptive=own)).items():
+                network = right[name] if name in right else accuracy(model, v, y)
+                out += rows(c.epochs, split, name, dict(ncc_accuracy=accuracy(net, v, y), accuracy=network), layer)
     return out

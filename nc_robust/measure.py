@@ -146,9 +146,10 @@ def measure_radii(model, data: Data, c: Config, radii) -> list:
                     view_metrics(model, View(x_adv, y, share), y, score(model, x_adv), clean, reference))
     return out
 
+# %% ../nbs/08_measure.ipynb #fff17037
 def measure_predicted(model, data: Data, c: Config) -> list:
-    """Per class k of the predicted label under untargeted PGD: how many points,
-    the norms of the clean and the predicted mean, their angle (radians)."""
+    """Per class k of the predicted label under untargeted PGD: how many points, the norms of the clean and the predicted mean, their
+    angle (radians). The class stands in the column `layer`, as `class k`."""
     x, y, C = pixels(data.train.x), data.train.y, data.num_classes
     v = make_view("predicted", model, x, y, c, C)
     h, g = score(model, x)[1].double(), score(model, v.x)[1].double()

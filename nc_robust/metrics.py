@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_duality', 'angles', 'etf_angle',
-           'angular_distance', 'simplex_similarity', 'Spread', 'nc1_spectrum', 'summary', 'neural_collapse',
-           'neural_collapse_batches', 'nc1_pinv']
+           'angular_distance', 'simplex_similarity', 'nc1_pinv', 'Spread', 'nc1_spectrum', 'summary', 'neural_collapse',
+           'neural_collapse_batches']
 
 # %% ../nbs/05_metrics.ipynb #ba345512
 import math, numbers, warnings
@@ -149,6 +149,13 @@ def simplex_similarity(mu, mu2) -> float:
     mu, mu2 = mu[both].double(), mu2[both].double()
     return angles(mu - mu.mean(0), mu2 - mu2.mean(0)).mean().item()
 
+# %% ../nbs/05_metrics.ipynb #40d61a32
+def nc1_pinv(h, y, C: int) -> float:
+    """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time.
+    The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1."""
+    h = h.double(); mu = class_means(h, y, C); M, R = mu - h.mean(0), h - mu[y]
+    return torch.trace(torch.linalg.pinv(M.T @ M / C, rtol=1e-12) @ (R.T @ R / len(h))).item()
+
 # %% ../nbs/05_metrics.ipynb #7f447688
 class Spread:
     "The second pass: feed the same points again; states with the same `simplex` and `reference` can be merged."
@@ -188,6 +195,7 @@ def nc1_spectrum(spread: Spread):
     s, r = spread.simplex.s, spread.simplex.rank
     return spread.simplex.C * (spread.squares / spread.n)[:r] / s[:r] ** 2
 
+# %% ../nbs/05_metrics.ipynb #5c08d1a2
 def summary(spread: Spread, weight=None) -> dict:
     "The dictionary of `neural_collapse` from a finished second pass."
     x = spread.simplex
@@ -262,10 +270,3 @@ def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, r
             _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
             yield h, y
     return _two_passes(checked, num_classes, weight, bias, reference)
-
-# %% ../nbs/05_metrics.ipynb #40d61a32
-def nc1_pinv(h, y, C: int) -> float:
-    """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time.
-    The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1."""
-    h = h.double(); mu = class_means(h, y, C); M, R = mu - h.mean(0), h - mu[y]
-    return torch.trace(torch.linalg.pinv(M.T @ M / C, rtol=1e-12) @ (R.T @ R / len(h))).item()

@@ -114,14 +114,13 @@ def representations(
     pool: int = None,            # average maps down to at most `pool` x `pool` pixels; None: every pixel
 ):
     "`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer."
-    caught, hooks = {}, []
+    caught, modules = {}, {name: model.layers[choice("layer", name, model.layers)] for name in layers}
     def catch(name):
         def hook(_, __, out):
             if pool and out.ndim == 4: out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
             caught[name] = out.flatten(1)
         return hook
-    for name in layers:
-        hooks.append(model.layers[choice("layer", name, model.layers)].register_forward_hook(catch(name)))
+    hooks = [m.register_forward_hook(catch(name)) for name, m in modules.items()]
     try: return model(x), caught
     finally:
         for h in hooks: h.remove()

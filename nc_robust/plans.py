@@ -40,8 +40,8 @@ def seconds_per_epoch(run: Run) -> float:
             step(x, y, gen)
             if run.device.startswith("cuda"): torch.cuda.synchronize(run.device)
     seconds = (time.time() - began) / 2
-    # measuring attacks the test set and, for ST, the training set twice; in forward passes, over those of a training step
-    attacked = len(d.test.y) + 2 * len(d.train.y) * c.regime.startswith("st")
+    # measuring attacks the test set and, where there is a targeted view, the training set twice; in forward passes
+    attacked = len(d.test.y) + 2 * len(d.train.y) * ("targeted" in regime(c).views)
     looks = 2 * c.steps * attacked / (regime(c).forwards * len(d.train.y)) / c.measure_every
     return len(parts) * seconds * (1 + looks)
 

@@ -145,13 +145,13 @@ def train_step(reg: Standard, model, opt, x, y, gen):
 # %% ../nbs/07_train.ipynb #5191ccaa
 @torch.enable_grad()
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
-    """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (else None).
+    """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (None if there is none).
     `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
     `ValueError` if the last batch holds a single image."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)
     order, gen = batches(n, c.batch_size, device, c.seed, epoch), generator(device, c.seed, "attack", epoch)
-    kept = torch.empty(data.train.x.shape, device=device) if keep and not c.regime.startswith("st") else None
+    kept = None
     model.train(reg.training)
     losses = []
     for i, rows in enumerate(order):
@@ -161,7 +161,9 @@ def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = Fals
             if len(rows) > 1: raise
             raise ValueError(f"{n} images in batches of {c.batch_size} leave a batch of one, too few for batch norm ({e}); "
                              "choose another batch_size") from e
-        if kept is not None: kept[rows] = x_adv
+        if keep and x_adv is not None:
+            if kept is None: kept = torch.empty(data.train.x.shape, device=device)
+            kept[rows] = x_adv
         losses.append(loss * len(rows))
         if on_batch: on_batch()
     return _mean_loss(torch.stack(losses), n, c, epoch), kept
@@ -242,7 +244,8 @@ def fast_step(c: Config, model, opt, device="cpu", images: int = 0, record=None)
                        *(s["momentum_buffer"] for s in opt.state.values() if s.get("momentum_buffer") is not None)]
     recorded = lambda step: Recorded(step, changes, generator(device, 0, "recorded"), record or cuda_graph)
     ways = {"recorded": recorded(plain), "step by step": plain}
-    if not c.regime.startswith("st") and c.epochs * images / c.batch_size > 15_000:      # where compiling pays: 18_bench
+    attacks = type(regime(c)).perturb is not Standard.perturb
+    if attacks and c.epochs * images / c.batch_size > 15_000:                            # where compiling pays: 18_bench
         @cache
         def both():                                                  # at the first batch: an error in it is one of the way
             full = one(compiled(model))                              # the short last batch is not worth compiling for
