@@ -13,7 +13,10 @@ BIN    := $(VENV)/bin
 EMPTY  :=
 NAME   := $(FIG)$(if $(strip $(GIVEN)),_$(subst /,-,$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(GIVEN))))))
 
-.PHONY: $(VENV)/.ready env figure figures publish claims bench test drift browser lab
+help:        # a bare `make` lists what there is
+	@sed -n 's/^# //p' Makefile
+
+.PHONY: help $(VENV)/.ready env figure figures publish claims bench test drift browser lab
 env:         # nbdev_export writes pyproject.toml anew each time: what is in it decides, not its date
 	@cmp -s pyproject.toml $(VENV)/.ready || $(MAKE) --no-print-directory $(VENV)/.ready
 $(VENV)/.ready:

@@ -91,7 +91,7 @@ def _cifar(name, root):
         except (OSError, RuntimeError) as e:
             there = "damaged" if any(root.glob(f"cifar-{name[5:]}-*")) else "not there"
             raise FileNotFoundError(f"{name} in {root} is {there} and could not be downloaded ({e}); "
-                                    f"put torchvision's archive there, or pass -p dataset folder:<path>") from e
+                                    f"put torchvision's archive there, or give dataset=folder:<path>") from e
     return [(s.data.transpose(0, 3, 1, 2), np.array(s.targets)) for s in sets], sets[0].classes
 
 # %% ../nbs/02_data.ipynb #3792bb79

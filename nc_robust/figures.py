@@ -136,17 +136,37 @@ def provenance(figure: Figure, mine: list) -> dict:
 
 # %% ../nbs/15_figures.ipynb #23ad8575
 def foot(figure: Figure, mine: list) -> str:
-    "The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs and seeds; networks and hardware."
-    c, count = mine[0].c, lambda n: f"{n} training images a class" if n else "all training images"
+    "The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs, rates and seeds; networks and hardware."
+    c, named = mine[0].c, lambda v: plots.REGIME_TITLES.get(v) or plots.ARCH_TITLES.get(v, v)
+    count = f"{c.per_class} training images a class" if c.per_class else "all training images"
+    if figure.spec.get("extra") == "adaptive": count += ", about a thousand of them and of the test images measured"
     seeds = sorted({r.c.seed for r in mine})
-    seeds = f"mean and standard deviation of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    cut = sorted({f", {plots.REGIME_TITLES.get(r.c.regime, r.c.regime)} cut short after {n}" for r in mine if (n := length(r)) != c.epochs})
-    first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count(c.per_class)}",
-             f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}", f"{c.epochs} epochs{''.join(cut)}", seeds]
-    widths = dict.fromkeys(f"{plots.ARCH_TITLES.get(r.c.arch, r.c.arch)} of width {r.c.width}" for r in mine)
+    seeds = (f"mean and standard deviation over seeds {', '.join(map(str, seeds))} (on log axes of the logarithm)"
+             if len(seeds) > 1 else f"seed {seeds[0]}")
+    first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count}", f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}",
+             f"{c.epochs} epochs{_cut(mine)}", *_rates(mine), seeds]
+    widths = dict.fromkeys(f"{named(r.c.arch)} of width {r.c.width}" for r in mine)
     hardware = provenance(figure, mine)["hardware"]
-    second = [*widths, hardware if isinstance(hardware, str) else " or ".join(hardware)]
-    return "\n".join(fill("; ".join(line), 112) for line in (first, second))
+    return "\n".join(fill("; ".join(line), 112) for line in (first, [*widths, _machines(hardware)]))
+
+def _cut(mine) -> str:
+    "Which regimes ended early, and at which epoch they were last measured."
+    early = {}
+    for r in mine:
+        if length(r) != r.c.epochs: early.setdefault(length(r).split()[0], {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = r.c.measure_every
+    return "".join(f", {' and '.join(names)} cut short after {n} and last measured after {int(n) // min(names.values()) * min(names.values())}"
+                   for n, names in early.items())
+
+def _rates(mine) -> list:
+    "The learning rates, if they differ."
+    rates = {}
+    for r in mine: rates.setdefault(r.c.lr, {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = 1
+    return [", ".join(f"learning rate {lr:g} ({', '.join(names)})" for lr, names in rates.items())] if len(rates) > 1 else []
+
+def _machines(hardware) -> str:
+    "Processors by their short names, the cores once."
+    names = dict.fromkeys(re.sub(r"\(R\)|Processor|, \d+ cores", "", h).strip() for h in ([hardware] if isinstance(hardware, str) else hardware))
+    return " or ".join(names).replace("  ", " ")
 
 # %% ../nbs/15_figures.ipynb #458ba57e
 def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):

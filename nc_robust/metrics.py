@@ -161,7 +161,7 @@ class Spread:
     "The second pass: feed the same points again; states with the same `simplex` and `reference` can be merged."
     def __init__(self, simplex: Simplex, reference: Simplex = None):
         self.simplex, self.reference = simplex, reference or simplex
-        self.squares, self.n = 0, 0
+        self.squares, self.drift, self.n = 0, 0, 0
         self.counts = dict(nc4=0, ncc_match=0, ncc_accuracy=0)
 
     def add(self, h, y, decision=None):
@@ -171,7 +171,8 @@ class Spread:
             raise ValueError("a label of the second pass was not among those of the first; feed the same points again")
         z = self.simplex.coordinates(h)
         rows = self.simplex.present.long().cumsum(0)[y] - 1
-        self.squares, self.n = self.squares + (z - self.simplex.vertices[rows]).square().sum(0), self.n + len(h)
+        away = z - self.simplex.vertices[rows]
+        self.squares, self.drift, self.n = self.squares + away.square().sum(0), self.drift + away.sum(0), self.n + len(h)
         own = self.simplex.nearest(z)
         near = own if self.reference is self.simplex else self.reference.nearest(self.reference.coordinates(h))
         self._count(ncc_accuracy=near == y)
@@ -185,7 +186,7 @@ class Spread:
 
     def merge(self, other):
         "Count what `other` has counted, too; returns itself."
-        self.squares, self.n = self.squares + other.squares, self.n + other.n
+        self.squares, self.drift, self.n = self.squares + other.squares, self.drift + other.drift, self.n + other.n
         for k, v in other.counts.items(): self.counts[k] = self.counts[k] + v
         return self
 
@@ -226,6 +227,10 @@ def _two_passes(batches, num_classes, weight, bias, reference):
     if not (spread.n and torch.equal(seen.counts, m.counts)):
         raise ValueError(f"the second pass gave {spread.n} points, the first {int(m.counts.sum())}, or other labels; batches() must "
                          "start anew and give the same points each time")
+    spreads, size = (spread.squares.sum() / spread.n).sqrt(), simplex.vertices.norm()
+    if spread.n and (spread.drift / spread.n).norm() > 1e-3 * spreads + 1e-4 * size:     # around its own means it would be 0
+        raise ValueError("the points moved between the two passes; batches() must give the same ones each time: no augmentation, "
+                         "no new random numbers, the network in eval mode")
     return summary(spread, weight)
 
 # %% ../nbs/05_metrics.ipynb #11b56394
@@ -262,7 +267,7 @@ def _check_shapes(h, shapes, **given):
 # %% ../nbs/05_metrics.ipynb #05c00004
 def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, reference=None) -> dict:
     """`neural_collapse` of the pairs `h` (N, p), `y` (N,) that `batches()` yields. It is called twice and must yield the same
-    points, in any order. Raises `ValueError` on bad input."""
+    points, in any order: no augmentation, nothing random. Raises `ValueError` on bad input."""
     if not callable(batches): raise ValueError("batches must be callable, since it is read twice: `lambda: loader`, not `loader`")
     def checked():
         for h, y in batches():

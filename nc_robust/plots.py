@@ -41,9 +41,10 @@ def styled(more: dict = {}):
 # %% ../nbs/14_plots.ipynb #5e03f66b
 METRICS = {  # metric: (axis label, axis); a share is drawn from 0 to 1 everywhere, so that panels compare
     "accuracy": ("accuracy", "share"), "loss": ("cross-entropy", "log"), "kl": ("KL(clean || x)", "log"), "nc1": ("NC1", "log"),
-    "equinorm": ("NC2 equinorm", "log"), "equiangular": ("NC2 equiangular", "log"), "equinorm_cv": ("NC2 equinorm (cv)", "log"),
+    "equinorm": ("NC2 equinorm\n(sd)", "log"), "equiangular": ("NC2\nequiangular", "log"), "equinorm_cv": ("NC2 equinorm\n(sd / mean)", "log"),
     "nc3": ("NC3", "log"), "nc3_frobenius": ("NC3 (Frobenius)", "log"), "nc4": ("NC4", "share"),
     "ncc_accuracy": ("NCC accuracy", "share"), "ncc_match": ("NCC-network match", "share"),
+    "success": ("target reached", "share"),
     "simplex_similarity": ("angle between\ncentred means (rad)", "linear"), "angular_distance": ("angle between\nmeans (rad)", "linear"),
 }
 FIG2 = ("accuracy", "loss", "nc1", "equinorm", "equiangular", "nc3", "nc4")
@@ -57,8 +58,8 @@ def quantities(regime: str) -> list:
 
 # %% ../nbs/14_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style):
-    """Draw `value` over column `x` of the rows `t` of one view: mean and band over the column `seed`, of the logarithm if
-    `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no row the curve ends."""
+    """Draw `value` over column `x` of the rows `t` of one view: mean and band (none for Gaussian) over the column `seed`, of the
+    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no row the curve ends."""
     kw, log = VIEW_STYLES.get(view, dict(label=view, color="k", marker="o")) | style, scale == "log"
     whole = t.groupby(x).seed.transform("nunique") == t.seed.nunique()
     t = t[whole & np.isfinite(t.value) & ((t.value > 0) | (not log))]
@@ -66,8 +67,10 @@ def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style
     g = (np.log(t.value) if log else t.value).groupby(t[x])
     mean, std = g.mean(), g.std(ddof=0)
     back = {"log": np.exp, "share": lambda v: v.clip(0, 1)}.get(scale, lambda v: v)
-    ax.plot(mean.index, back(mean), **dict(markevery=max(1, len(mean) // 8)) | kw)
-    if t.seed.nunique() > 1: ax.fill_between(mean.index, back(mean - std), back(mean + std), color=kw["color"], alpha=0.2, lw=0)
+    marked = sorted({*range(0, len(mean), max(1, len(mean) // 8)), len(mean) - 1})               # the last always
+    ax.plot(mean.index, back(mean), **dict(markevery=marked) | kw)
+    if t.seed.nunique() > 1 and view != "gaussian":                                              # three bands hide each other
+        ax.fill_between(mean.index, back(mean - std), back(mean + std), color=kw["color"], alpha=0.2, lw=0)
     if log: ax.set_yscale("log")
     if scale == "share": ax.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
 
@@ -90,49 +93,72 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
 
 # %% ../nbs/14_plots.ipynb #13a00002
 def _ticks(ax):
-    "Plain numbers on a log axis: the roundest of which three or more fall into it; a linear axis begins at 0, that of a share is set."
+    "Plain numbers from just below the lowest curve to the top, three to seven of them; a linear axis begins at 0, that of a share is set."
     if not ax.get_autoscaley_on(): return
     low, high = ax.get_ylim()
     if ax.get_yscale() == "linear":
         top = max(a.dataLim.y1 for a in ax.get_shared_y_axes().get_siblings(ax))
-        ax.set_ylim(min(low, -0.04 * high), max(high, 1.02 * top)); return
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-    sets = ([v for d in decades for s in subs if low <= (v := s * 10.0**d) <= high] for subs in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)))
-    rounder = map(FixedLocator, (s for s in sets if len(s) >= 3))
-    ax.yaxis.set_major_locator(LogLocator(numticks=9) if high > 1000 * low else next(rounder, MaxNLocator(4)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}")); ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_ylim(min(low, -0.04 * high), max(high, 1.02 * top)); ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10])); return
+    ticks = _round(low, high)
+    if ticks: ax.set_ylim(min(low, ticks[0] / 1.02), high)
+    ax.yaxis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(numticks=7) if high > 1000 * low
+                               else MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=3))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if low > 1e-4 else f"$10^{{{math.log10(v):.0f}}}$"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
+def _round(low, high) -> list:
+    "The densest of the usual round numbers of which three to seven lie from `low`, or a little below, to `high`; [] if none fit."
+    for subs in (((1,),) if low < 1e-4 else ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))):         # tiny: powers of ten only
+        ticks = [float(f"{s}e{d}") for d in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1) for s in subs]
+        ticks = [v for v in ticks if low / (high / low) ** 0.25 < v <= high]
+        while len(ticks) > 1 and ticks[1] <= low: ticks = ticks[1:]
+        if 3 <= len(ticks) <= 7: return ticks
+    return []
+
+# %% ../nbs/14_plots.ipynb #f1b695e7
 def columns_of(t, *by) -> list:
     "The columns of a grid: one for each combination of the columns `by` in the table, with a readable title."
     name = lambda v: ARCH_TITLES.get(v) or REGIME_TITLES.get(v) or str(v)
-    return [(", ".join(map(name, k)), g) for k, g in t.groupby(list(by), sort=False)]
+    title = lambda names: (",\n" if sum(map(len, names)) > 28 else ", ").join(names)
+    return [(title([name(v) for v in k]), g) for k, g in t.groupby(list(by), sort=False)]
 
 # %% ../nbs/14_plots.ipynb #04b0cd94
 def level(ax, y, text):
-    "A thin horizontal line with its meaning written on it."
+    "A thin horizontal line with its meaning written on it, on the side where there is more room."
     ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
-    ax.annotate(text, (1, y), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top", fontsize=6.5, color="0.3")
+    side, va = (2, "bottom") if 2 * y < sum(ax.get_ylim()) else (-2, "top")
+    ax.annotate(text, (1, y), (0, side), ("axes fraction", "data"), "offset points", ha="right", va=va, fontsize=6.5, color="0.3")
+
+def _ends(ax, t, style):
+    "Write the last value of the curve of `t`, a share, where the curve is not."
+    last = t[t.epoch == t.epoch.max()].value.mean()
+    if math.isfinite(last): ax.annotate(f"ends at {100 * last:.3g} %", (0.98, 0.25 if last > 0.5 else 0.75), xycoords="axes fraction", ha="right", va="center",
+                                        fontsize=6, color=style["color"])
 
 # %% ../nbs/14_plots.ipynb #fb34b9b1
 def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None,
              by=("regime", "arch"), labels=None):
     """Curves over epochs of the tidy table `t` with columns `regime` and `arch`: a row for each of `metrics` (a name, or (name,
     views)), a column for each of `by`.
-    `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend."""
+    `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend. Of a share that is perturbed or
+    targeted the last value is written out: 99.1 and 99.9 % look alike."""
     t = t[(t.split == split) & (t.layer == "features")]
-    rows = [(METRICS[n][0], n, v) for n, v in (m if isinstance(m, tuple) else (m, views) for m in metrics)]
+    rows = [(METRICS[n][0] + "\n(clean)" * (v == ("clean",)), n, v) for n, v in (m if isinstance(m, tuple) else (m, views) for m in metrics)]
     def draw(ax, row, column):
+        names = labels or ({} if split == "test" or set(column[1].regime) <= {"st", "st_frozen_bn"} else dict(perturbed="perturbed in training"))
         for v in row[2]:
-            curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
-                  **{"label": labels[v]} if labels else {})
+            curve(ax, g := column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
+                  **{"label": names[v]} if v in names else {})
+            if METRICS[row[1]][1] == "share" and v in ("perturbed", "targeted"): _ends(ax, g, VIEW_STYLES[v])
         if marks and row[1] in marks: level(ax, *marks[row[1]])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
 # %% ../nbs/14_plots.ipynb #e9a280c4
 REGIME_STYLES = {
-    "st": dict(color="#000000", ls=":", marker="D"), "st_frozen_bn": dict(color="#8A6D00", ls=(0, (1, 2)), marker="x"),
-    "at": dict(color="#0072B2", ls="-", marker="o"), "at_frozen_bn": dict(color="#CC79A7", ls=(0, (6, 1)), marker="v"),
-    "trades": dict(color="#D55E00", ls="--", marker="s"), "trades_frozen_bn": dict(color="#009E73", ls="-.", marker="^"),
+    # other colours than those of the views
+    "st": dict(color="#6B4C9A", ls=":", marker="D"), "st_frozen_bn": dict(color="#B9A3D6", ls=(0, (1, 2)), marker="x"),
+    "at": dict(color="#000000", ls="-", marker="o"), "at_frozen_bn": dict(color="#909090", ls=(0, (6, 1)), marker="v"),
+    "trades": dict(color="#56B4E9", ls="--", marker="s"), "trades_frozen_bn": dict(color="#A3195B", ls="-.", marker="^"),
 }
 
 def by_regime(t: pd.DataFrame, metrics):
@@ -142,7 +168,8 @@ def by_regime(t: pd.DataFrame, metrics):
         for r, g in column[1].groupby("regime", sort=False):
             style = dict(label=REGIME_TITLES.get(r, r)) | REGIME_STYLES.get(r, dict(color="0.5", marker="."))
             curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **style)
-    return grid([(f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})", v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
+    name = lambda v, m: f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})".replace(")\n(", ", ")
+    return grid([(name(v, m), v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
 
 # %% ../nbs/14_plots.ipynb #5db849ea
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
@@ -151,15 +178,17 @@ BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
 }
 
 # %% ../nbs/14_plots.ipynb #e4e36a5f
-_look = lambda metric: [(v, metric, "train", {}) for v in ("clean", "perturbed")]
-LAYERS = [(*METRICS[m], _look(m)) for m in ("nc1", "equinorm_cv", "equiangular", "nc4")]    # figures 11 and 13: layers differ in scale
+_fresh = dict(perturbed=dict(label="perturbed (fresh attack)"))
+_look = lambda metric: [(v, metric, "train", _fresh.get(v, {})) for v in ("clean", "perturbed")]
+LAYERS = [(*METRICS[m], _look(m)) for m in ("nc1", "equinorm_cv", "equiangular")]           # figures 11 and 13: layers differ in scale
+LAYERS += [("NC4 (centres of\nthe same view)", "share", _look("nc4"))]
 
 _both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {view}")),
                               (view, metric, "test", dict(label="test", color="0.35", ls=":", marker="^"))]
 CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),            # figures 12 and 14
            ("NCC robustness\n(perturbed)", "share", _both("perturbed", "ncc_accuracy")),
-           ("NCC-network match\n(clean)", "share", _both("clean", "ncc_match")),
-           ("NCC-network match\n(perturbed)", "share", _both("perturbed", "ncc_match"))]
+           ("match with clean\ncentres (clean)", "share", _both("clean", "ncc_match")),
+           ("match with clean\ncentres (perturbed)", "share", _both("perturbed", "ncc_match"))]
 
 def by_layer(t: pd.DataFrame, rows):
     """Curves over layers of the tidy table `t`: `rows` are (label, axis, [(view, metric, split, style)]) with style overriding the
@@ -189,7 +218,7 @@ def by_radius(t: pd.DataFrame, metrics, x: str, xlabel: str):
     "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows as perturbed images; a column for each arch."
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
-        curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], markevery=1)
+        curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], **_fresh["perturbed"], markevery=1)
         ax.set_xticks(radii, radius_labels(radii))
     return grid(rows, columns_of(t, "regime", "arch"), xlabel, draw)
 
@@ -202,7 +231,7 @@ def radius_labels(radii) -> list:
 def by_class(t: pd.DataFrame, marks=None):
     """Count, norms and angle (radians) of every predicted class (the table `predicted`), sorted within each seed: a row for each, a
     column for each arch. `marks`: {metric: (y, text)} draws a level."""
-    rows = [("predictions", ("count", "predicted")),
+    rows = [("images\npredicted", ("count", "predicted")),
             ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")),
             ("angle to the\nclean mean (rad)", ("angle", "predicted"))]
     def draw(ax, row, column):
@@ -218,7 +247,8 @@ CLASSES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#8A6D00", "D"
 
 def simplex_panel(ax, points, means, title=""):
     "One 3-D panel: `points` (4, n, 3), `means` (4, 3)."
-    for (colour, marker), p, m in zip(CLASSES, np.asarray(points), np.asarray(means)):
+    longest_first = sorted(zip(CLASSES, np.asarray(points), np.asarray(means)), key=lambda c: -np.linalg.norm(c[2]))
+    for (colour, marker), p, m in longest_first:             # a short stick stays in sight
         ax.plot(*np.stack([np.zeros(3), m]).T, color=colour, lw=2)
         ax.scatter(*p.T, s=9, color=colour, marker=marker, alpha=0.6, lw=0, depthshade=False)
     ax.set(title=title, xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8), xticks=[], yticks=[], zticks=[], xlabel="")
@@ -230,6 +260,8 @@ def simplices(panels: dict, width=PAGE + 1.5):
         fig, axes = plt.subplots(1, len(panels), figsize=(width, width / len(panels) + 0.3),
                                  subplot_kw=dict(projection="3d"), layout="constrained", squeeze=False)
         for ax, (title, (points, means)) in zip(axes[0], panels.items()): simplex_panel(ax, points, means, title)
+        keys = [plt.Line2D([], [], color=c, marker=m, label=f"class {k}: mean and images") for k, (c, m) in enumerate(CLASSES)]
+        fig.legend(handles=keys, loc="outside upper center", ncols=4, frameon=False, fontsize=6.5)
     return fig
 
 # %% ../nbs/14_plots.ipynb #d1c6ae8a

@@ -212,6 +212,7 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
     if run.source == "published": return published(run)
     if complete(run): _check_data(run); return read_table(run.csv)
     began = time.time()
+    if run.epochs_done < run.c.epochs: run.data                    # missing data is said before anything is written
     with locked(run, max_minutes):
         if run.epochs_done < run.c.epochs:
             whole_table(run.csv)                                   # what is damaged is not written over
@@ -279,5 +280,6 @@ def published(run: Run, name: str = "history") -> pd.DataFrame:
 def _nearest(run):
     "In what the published run most like `run` differs from it."
     heads = [read_head(p) for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz")]
-    differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in identity(run.c).items() if h.get(k) != str(v)] for h in heads]
+    asked = {k: v for k, v in identity(run.c).items() if k != "precision"}                # found whatever it is
+    differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in asked.items() if h.get(k) != str(v)] for h in heads]
     return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if differ else ""

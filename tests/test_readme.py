@@ -137,7 +137,7 @@ NUMBERS = {
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
     r"right on ([\d.]+) and ([\d.]+) % of the attacked images": lambda: each(attacked, "fig2_st"),
     r"NC1 (\d+) and (\d+) times the clean one": lambda: value(18),
-    r"class means come from ([\d.]+) and ([\d.]+) to ([\d.]+) and ([\d.]+) of a simplex":
+    r"differ from a simplex's by ([\d.]+) and ([\d.]+) after the first epoch, by ([\d.]+) and ([\d.]+) at the end":
         lambda: [x for when in ("first", "last") for x in each(lambda e: getattr(e, when)("st", "clean", "equiangular"), "fig2_st")],
     r"cosines come on average within ([\d.]+) and ([\d.]+) of": lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at"),
     r"NC1 stays at (\d+) and (\d+), and the attack moves the means by ([\d.]+) and ([\d.]+) rad":
