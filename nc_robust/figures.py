@@ -161,7 +161,7 @@ def _rates(mine) -> list:
     "The learning rates, if they differ."
     rates = {}
     for r in mine: rates.setdefault(r.c.lr, {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = 1
-    return [", ".join(f"learning rate {lr:g} ({', '.join(names)})" for lr, names in rates.items())] if len(rates) > 1 else []
+    return ["learning rate " + ", ".join(f"{lr:g} ({' and '.join(names)})" for lr, names in rates.items())] if len(rates) > 1 else []
 
 def _machines(hardware) -> str:
     "Processors by their short names, the cores once."

@@ -1,8 +1,12 @@
 "Verdicts follow from the tables, stay while other networks are judged, and are none where a table cannot say."
+from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from nc_robust import figures, plots, verdicts
 from nc_robust.claims import CLAIMS, Evidence, judge
 from nc_robust.files import out_folder
+from nc_robust.verdicts import TEXT
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
 def drawn(**more):
     "Figure 2 on published digits, judged; its file of claims."
@@ -104,3 +108,17 @@ def test_a_curve_goes_from_left_to_right():
     assert ax.lines[0].get_xdata().tolist() == [10, 20, 30] and np.isfinite(ax.lines[0].get_ydata()).all()
     plots.curve(ax, t[(t.seed == 1) | (t.epoch < 30)], "epoch", "clean")                    # seed 2 was cut short
     assert ax.lines[1].get_xdata().tolist() == [10, 20]
+
+@pytest.mark.parametrize("path", sorted(FIGURES.glob("*_claims.csv")), ids=lambda p: p.stem)
+def test_published_verdicts_are_those_of_the_rules(path):
+    "Every verdict in the repository, and the words of its test, is what the rules as they are make of the runs that it names."
+    kept, shown = pd.read_csv(path, dtype=TEXT), ["claim", "regime", "arch", "verdict", "agree", "test"]
+    for seeds, t in kept.groupby("seeds"):
+        data, per_class, name = t.dataset.iloc[0], t.per_class.iloc[0], path.stem.split("_")[0]
+        given = dict(epochs=int(t.epochs.iloc[0].split()[-1]), seeds=seeds.replace(" ", ","), norm=t.norm.iloc[0], archs=",".join(t.arch.unique()),
+                     regime=",".join(t.regime.unique()), scale={"30": "pilot", "500": "subset", "all": "paper"}.get(per_class, "quick"))
+        figure = figures.Figure(name, dataset=data, source="published", **given)
+        found = verdicts.rows(figure, figures.table(figure))
+        assert sorted(found[shown].itertuples(index=False)) == sorted(t[shown].itertuples(index=False))
+        key = ["claim", "regime", "arch"]
+        assert found.set_index(key).runs.str.split().map(set).to_dict() == t.set_index(key).runs.str.split().map(set).to_dict()

@@ -121,3 +121,12 @@ def test_every_cell_shows_its_picture():
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in cells])
     nbclient.NotebookClient(nb).execute()
     assert ["image/png" in o.data for c in nb.cells for o in c.outputs] == [True, True]
+
+@pytest.mark.parametrize("path", [p for p in FIGURES if "verdicts.report" in p.read_text()], ids=lambda p: p.stem)
+def test_the_verdicts_shown_are_those_of_the_rules(path):
+    "The table of verdicts that a page shows in the repository is what the rules as they are make of the published runs."
+    from nc_robust import figures, verdicts
+    figure = figures.Figure(path.stem, scale="quick", source="published")
+    cell = next(c for c in nbformat.read(path, 4).cells if c.cell_type == "code" and "verdicts.report" in c.source)
+    shown = [o.data["text/html"] for o in cell.outputs if "text/html" in o.get("data", {})]
+    assert shown[-1].strip() == verdicts.report(figure, figures.table(figure)).to_html().strip()
