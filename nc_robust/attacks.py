@@ -87,7 +87,6 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
     for name, v in (("eps", eps), ("step_size", step_size)): radius(name, v, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
-    if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
     _check_batch(x)
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     same_device(x=x, y=y, model=weights)
@@ -115,8 +114,10 @@ def _check_targets(x, y):
 # %% ../nbs/04_attacks.ipynb #04a00003
 def _logits(model, x):
     z = model(x)
-    if torch.is_tensor(z) and z.ndim == 2: return z
-    raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
+    if not torch.is_tensor(z) or z.ndim != 2:
+        raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
+    if z.shape[1] < 2: raise ValueError("the model returns one logit; two classes need two: lambda x: torch.cat([-model(x), model(x)], 1)")
+    return z
 
 def check_labels(logits, y):
     "Raise unless the labels `y` lie in 0..C-1 for `logits` (N, C)."
@@ -227,6 +228,7 @@ def pgd(
     form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
     norm = norm_name(norm)
     _check_options(y, targeted, objective=objective, start=start, bn=bn, gradient=gradient)
+    if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
     if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
     y = None if y is None else y.long()

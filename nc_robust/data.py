@@ -51,8 +51,11 @@ def digest(data: Data) -> str:
 def pixels(x: torch.Tensor) -> torch.Tensor:
     """uint8 images (N, channels, height, width) as float32 pixels in [0, 1], channels last in memory (the fast layout for
     convolutions). `ValueError` on what is not uint8."""
+    if not torch.is_tensor(x) or x.ndim != 4: raise ValueError(f"images must be a tensor (N, channels, height, width), got {_shape(x)}")
     if x.dtype != torch.uint8: raise ValueError(f"images must be uint8 (0 to 255), got {x.dtype}; floats in [0, 1] are pixels already")
     return (x.float() / 255).contiguous(memory_format=torch.channels_last)
+
+def _shape(x): return f"shape {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
 
 # %% ../nbs/02_data.ipynb #4db62c22
 def _digits():
@@ -194,7 +197,7 @@ def statistics(x: torch.Tensor):
     """Per-channel mean and standard deviation of uint8 images (N, channels, height, width), as pixels in [0, 1]; 1 for the deviation
     of a constant channel, which then stays in scale when it is perturbed."""
     levels = torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in x.transpose(0, 1)]).double()
-    share, value = levels / levels.sum(1, keepdim=True), torch.arange(256).double() / 255
+    share, value = levels / levels.sum(1, keepdim=True), torch.arange(256, device=x.device).double() / 255
     mean = share @ value
     std = (share @ value**2 - mean**2).clamp_min(1e-12).sqrt()
     return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1).tolist())
@@ -221,7 +224,7 @@ def load(
 # %% ../nbs/02_data.ipynb #4c5bdc70
 def generator(device, seed: int, *purpose) -> torch.Generator:
     "A random generator on `device`, determined by `seed` and the `purpose` it serves."
-    key = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    key = hashlib.sha256(repr((int(seed), *purpose)).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
 # %% ../nbs/02_data.ipynb #84cf0708

@@ -134,10 +134,35 @@ def provenance(figure: Figure, mine: list) -> dict:
     values = {k: list(dict.fromkeys(h[k] for h in heads if k in h)) for k in keys}
     return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
 
+# %% ../nbs/15_figures.ipynb #29ea78d9
+def _by(mine, key) -> dict:
+    "{`key(run)`: the regimes of the runs `mine` that have it, as text}."
+    found = {}
+    for r in mine: found.setdefault(key(r), {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = 1
+    return {k: " and ".join(names) for k, names in found.items()}
+
+def _cut(mine) -> str:
+    "Which regimes ended early, and at which epoch they were last measured."
+    out, every = "", mine[0].c.measure_every
+    for length_, names in _by((r for r in mine if length(r) != r.c.epochs), length).items():
+        n = int(length_.split()[0]); last = max(1, n // every * every)
+        out += f", {names} cut short after {length_}" + f" and last measured after {last}" * (last < n)
+    return out
+
+def _rates(mine) -> list:
+    "The learning rates, if they differ."
+    rates = _by(mine, lambda r: r.c.lr)
+    return ["learning rate " + ", ".join(f"{lr:g} ({names})" for lr, names in rates.items())] if len(rates) > 1 else []
+
+def _machines(hardware) -> str:
+    "Processors by their short names, without the cores."
+    short = lambda h: re.sub(r"\(R\)| Processor|, \d+ cores", "", h)
+    return " or ".join(dict.fromkeys(map(short, [hardware] if isinstance(hardware, str) else hardware)))
+
 # %% ../nbs/15_figures.ipynb #23ad8575
 def foot(figure: Figure, mine: list) -> str:
     "The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs, rates and seeds; networks and hardware."
-    c, named = mine[0].c, lambda v: plots.REGIME_TITLES.get(v) or plots.ARCH_TITLES.get(v, v)
+    c = mine[0].c
     count = f"{c.per_class} training images a class" if c.per_class else "all training images"
     if figure.spec.get("extra") == "adaptive": count += ", about a thousand of them and of the test images measured"
     seeds = sorted({r.c.seed for r in mine})
@@ -145,28 +170,9 @@ def foot(figure: Figure, mine: list) -> str:
              if len(seeds) > 1 else f"seed {seeds[0]}")
     first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count}", f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}",
              f"{c.epochs} epochs{_cut(mine)}", *_rates(mine), seeds]
-    widths = dict.fromkeys(f"{named(r.c.arch)} of width {r.c.width}" for r in mine)
+    widths = dict.fromkeys(f"{plots.ARCH_TITLES.get(r.c.arch, r.c.arch)} of width {r.c.width}" for r in mine)
     hardware = provenance(figure, mine)["hardware"]
     return "\n".join(fill("; ".join(line), 112) for line in (first, [*widths, _machines(hardware)]))
-
-def _cut(mine) -> str:
-    "Which regimes ended early, and at which epoch they were last measured."
-    early = {}
-    for r in mine:
-        if length(r) != r.c.epochs: early.setdefault(length(r).split()[0], {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = r.c.measure_every
-    return "".join(f", {' and '.join(names)} cut short after {n} and last measured after {int(n) // min(names.values()) * min(names.values())}"
-                   for n, names in early.items())
-
-def _rates(mine) -> list:
-    "The learning rates, if they differ."
-    rates = {}
-    for r in mine: rates.setdefault(r.c.lr, {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = 1
-    return ["learning rate " + ", ".join(f"{lr:g} ({' and '.join(names)})" for lr, names in rates.items())] if len(rates) > 1 else []
-
-def _machines(hardware) -> str:
-    "Processors by their short names, the cores once."
-    names = dict.fromkeys(re.sub(r"\(R\)|Processor|, \d+ cores", "", h).strip() for h in ([hardware] if isinstance(hardware, str) else hardware))
-    return " or ".join(names).replace("  ", " ")
 
 # %% ../nbs/15_figures.ipynb #458ba57e
 def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
@@ -190,12 +196,13 @@ def publish(figure: Figure):
     for r in figure.runs: results.publish(r, with_pictures=figure.name == "fig1")
     for f in drawn:
         if (old := there / f.name).exists() and _rests_on(f) < _rests_on(old): print(f"{old} rests on more runs and stays"); continue
-        for g in f.parent.glob(f"{f.stem}.*"): write_bytes(there / g.name, g.read_bytes())
+        for g in map(f.with_suffix, (".csv", ".png", ".pdf")):                  # what was set aside as damaged stays behind
+            if g.exists(): write_bytes(there / g.name, g.read_bytes())
 
 def _rests_on(file) -> set:
     "The runs that the table `file` of a figure or of its claims names."
     try:
-        found = re.findall(r'^# runs: (.*)$', text := file.read_text(), re.M)
+        found = re.findall(r'^# runs: (.*)$', text := file.read_text(encoding="utf-8"), re.M)
         if found: return set(json.loads(found[0]))
         return {n for names in pd.read_csv(io.StringIO(text)).get("runs", ()) for n in names.split()}
     except ValueError as e: set_aside(file, f"{file} is damaged ({e})"); return set()

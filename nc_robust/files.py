@@ -68,7 +68,7 @@ def unseal(path: Path, label: str) -> bytes:
     head, _, body = content.partition(b"\n")
     if not head.startswith(f"{label} ".encode()):
         raise ValueError(f"{path} is not a file of nc_robust (its first line should begin with {label!r})")
-    if head != seal(body, label).partition(b"\n")[0]: raise ValueError(f"{path} is damaged (checksum differs)")
+    if head != f"{label} {hashlib.sha256(body).hexdigest()}".encode(): raise ValueError(f"{path} is damaged (checksum differs)")
     return body
 
 # %% ../nbs/01_files.ipynb #6e1d2b56
@@ -109,6 +109,7 @@ def set_aside(path: Path, why) -> Path:
     "Rename `path` to `<name>.damaged` (`.damaged-2` and so on if that exists) and print `why`; returns the new path."
     path, n = Path(path), 1
     while (aside := path.with_name(f"{path.name}.damaged" + (f"-{n}" if n > 1 else ""))).exists(): n += 1
-    path.replace(aside)
+    try: path.replace(aside)
+    except FileNotFoundError: return aside                        # another process was quicker, and has said so
     print(f"{why}; set aside as {aside.name}")
     return aside

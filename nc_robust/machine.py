@@ -19,7 +19,9 @@ from .files import repository
 def usable_device(given=None) -> str:
     "The name of `given` if tensors can be made on it, a `ValueError` otherwise; for None `cuda` where there is one, else `cpu`."
     if given is None: return "cuda" if torch.cuda.is_available() else "cpu"
-    try: torch.empty(0, device=given)
+    try:
+        torch.empty(0, device=given)
+        if torch.device(given).type == "meta": raise TypeError("its tensors hold no values")
     except (RuntimeError, AssertionError, TypeError) as e:
         raise ValueError(f"device {given!r} is not available here ({str(e).splitlines()[0][:120]}); "
                          "without it, a GPU is used where there is one") from e

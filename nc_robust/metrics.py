@@ -34,16 +34,16 @@ class Means:
         return self.sums / torch.where(self.counts > 0, self.counts, math.nan)[:, None]
 
 # %% ../nbs/05_metrics.ipynb #b7086510
-def _pieces(h, *rest, entries: int = 2**23):
-    "Row slices of `h` and of everything beside it, each with at most about so many `entries` of `h`."
-    n = max(1, entries // max(1, h.shape[1]))
-    return zip(*(t.split(n) for t in (h, *rest)))
+def _pieces(h, y, num_classes: int, entries: int = 2**23):
+    "Row slices of `h` and `y`: what is made of each, rows by dimensions or by classes, has at most about so many `entries`."
+    n = max(1, entries // max(1, h.shape[1], num_classes))
+    return zip(h.split(n), y.split(n))
 
 def class_means(h, y, num_classes: int):
     "(C, p) float64 means of the rows of `h` (N, p) by label `y` (N,); NaN for an empty class. `ValueError` on bad input."
     h, y = _checked(h, y, num_classes)
     m = Means(num_classes)
-    for piece in _pieces(h, y): m.add(*piece)
+    for piece in _pieces(h, y, num_classes): m.add(*piece)
     return m.means
 
 # %% ../nbs/05_metrics.ipynb #0108ae6d
@@ -74,9 +74,10 @@ class Simplex:
     span, `vertices` (C', min(C'-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present."""
     def __init__(self, means, counts=None, dtype=torch.float32):
         "From `means` (C, p), NaN for an empty class, weighted by `counts` (C,); `dtype` is that of the features."
-        self.present = ~means.isnan().any(1)
+        self.present = ~means.isnan().any(1) if counts is None else counts > 0
         mu, self.num_classes = means[self.present].double(), len(means)
         if len(mu) == 0: raise ValueError("no class has any points")
+        if not mu.isfinite().all(): raise ValueError("a class mean is NaN or infinite; the network has diverged")
         w = torch.ones(len(mu), 1, device=mu.device).double() if counts is None else counts[self.present].double()[:, None]
         self.center = (w * mu).sum(0) / w.sum()
         self.M, self.C = mu - self.center, len(mu)
@@ -202,12 +203,13 @@ def summary(spread: Spread, weight=None) -> dict:
     x = spread.simplex
     share = {k: float(v) / spread.n for k, v in spread.counts.items()}
     W = None if weight is None else weight[x.present]
+    M = x.M if x.rank else x.M * math.nan                          # no simplex: what is left of the means is rounding
     return dict(
         nc1=nc1_spectrum(spread).sum().item() if x.rank else math.nan,
         nc1_rank=x.rank, nc1_cond=(x.s[x.rank - 1] / x.s[0]).item() if x.rank else math.nan,
-        equinorm=equinorm(x.M), equinorm_cv=equinorm(x.M, cv=True), equiangular=equiangular(x.M),
-        nc3=math.nan if W is None else self_duality(W, x.M),
-        nc3_frobenius=math.nan if W is None else self_duality(W, x.M, frobenius=True), **share)
+        equinorm=equinorm(x.M), equinorm_cv=equinorm(M, cv=True), equiangular=equiangular(M),
+        nc3=math.nan if W is None else self_duality(W, M),
+        nc3_frobenius=math.nan if W is None else self_duality(W, M, frobenius=True), **share)
 
 # %% ../nbs/05_metrics.ipynb #05c00002
 @torch.no_grad()
@@ -227,8 +229,8 @@ def _two_passes(batches, num_classes, weight, bias, reference):
     if not (spread.n and torch.equal(seen.counts, m.counts)):
         raise ValueError(f"the second pass gave {spread.n} points, the first {int(m.counts.sum())}, or other labels; batches() must "
                          "start anew and give the same points each time")
-    spreads, size = (spread.squares.sum() / spread.n).sqrt(), simplex.vertices.norm()
-    if spread.n and (spread.drift / spread.n).norm() > 1e-3 * spreads + 1e-4 * size:     # around its own means it would be 0
+    size = (spread.squares.sum() / spread.n).sqrt() + simplex.vertices.norm()
+    if (spread.drift / spread.n).norm() > 1e-5 * size:           # around the means of the first pass it would be 0, but for rounding
         raise ValueError("the points moved between the two passes; batches() must give the same ones each time: no augmentation, "
                          "no new random numbers, the network in eval mode")
     return summary(spread, weight)
@@ -251,7 +253,7 @@ def neural_collapse(
     h, y = _checked(h, y, num_classes)
     if bias is not None and weight is None: raise ValueError("bias is given without weight, the rows of the classifier")
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
-    return _two_passes(lambda: _pieces(h, y), num_classes, weight, bias, reference)
+    return _two_passes(lambda: _pieces(h, y, num_classes), num_classes, weight, bias, reference)
 
 # %% ../nbs/05_metrics.ipynb #4f1b7cf4
 def _check_shapes(h, shapes, **given):

@@ -104,7 +104,7 @@ def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, 
     generators as they were."""
     make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, ARCHS)]
     with torch.random.fork_rng(devices=[]):
-        if seed is not None: torch.default_generator.manual_seed(seed)
+        if seed is not None: torch.default_generator.manual_seed(int(seed))
         return make(num_classes, in_channels, width, mean, std).to(memory_format=torch.channels_last)
 
 # %% ../nbs/03_models.ipynb #5f040309

@@ -138,13 +138,14 @@ def arguments(run: Run) -> list:
     return [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None]
 
 # %% ../nbs/13_plans.ipynb #5d1f0a1a
-def _train_apart(run: Run, bar, running: list):
-    "Train `run` in a process of its own; every line it prints moves the bar on."
+def _train_apart(run: Run, bar, running: list, stop: list):
+    "Train `run` in a process of its own; every line it prints moves the bar on. What it says of an end that was asked for is not news."
     command = [sys.executable, "-c", "from nc_robust.plans import main; main()", *arguments(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as p:
         running.append(p)
         line = f"{run.name} ended without output"
         for line in p.stdout: bar.update(line.startswith("epoch"))
+    if stop: return
     if p.returncode < 0:
         line = (f"{run.name} was killed (signal {-p.returncode}{', often for want of memory' if p.returncode == -9 else ''}; its last "
                 f"word: {line.strip()}); the others go on, and the same command goes on from its last saved state")
@@ -157,12 +158,12 @@ def train_side_by_side(runs: list):
     running, left = [], sum(r.c.epochs - r.epochs_done for r in runs)
     with stop_requests() as stop, ThreadPoolExecutor(cores()) as pool, tqdm(
             total=left, desc=f"{len(runs)} runs side by side", unit="epoch", mininterval=0.5, file=sys.stdout) as bar:
-        jobs = [pool.submit(_train_apart, r, bar, running) for r in runs]
+        jobs = [pool.submit(_train_apart, r, bar, running, stop) for r in runs]
         while not all(j.done() for j in jobs):
             time.sleep(0.1)
             if stop:
                 for j in jobs: j.cancel()
-                for p in running: p.terminate()
+                while running: running.pop().terminate()           # once: the second signal would kill it while it saves
     if stop: raise Stopped("stopped; the states are saved, the same command goes on from there")
     for j in jobs: j.result()
 

@@ -41,7 +41,8 @@ def styled(more: dict = {}):
 # %% ../nbs/14_plots.ipynb #5e03f66b
 METRICS = {  # metric: (axis label, axis); a share is drawn from 0 to 1 everywhere, so that panels compare
     "accuracy": ("accuracy", "share"), "loss": ("cross-entropy", "log"), "kl": ("KL(clean || x)", "log"), "nc1": ("NC1", "log"),
-    "equinorm": ("NC2 equinorm\n(sd)", "log"), "equiangular": ("NC2\nequiangular", "log"), "equinorm_cv": ("NC2 equinorm\n(sd / mean)", "log"),
+    "equinorm": ("NC2 equinorm\n(sd)", "log"), "equinorm_cv": ("NC2 equinorm\n(sd / mean)", "log"),
+    "equiangular": ("NC2\nequiangular", "log"),
     "nc3": ("NC3", "log"), "nc3_frobenius": ("NC3 (Frobenius)", "log"), "nc4": ("NC4", "share"),
     "ncc_accuracy": ("NCC accuracy", "share"), "ncc_match": ("NCC-network match", "share"),
     "success": ("target reached", "share"),
@@ -132,8 +133,9 @@ def level(ax, y, text):
 def _ends(ax, t, style):
     "Write the last value of the curve of `t`, a share, where the curve is not."
     last = t[t.epoch == t.epoch.max()].value.mean()
-    if math.isfinite(last): ax.annotate(f"ends at {100 * last:.3g} %", (0.98, 0.25 if last > 0.5 else 0.75), xycoords="axes fraction", ha="right", va="center",
-                                        fontsize=6, color=style["color"])
+    if not math.isfinite(last): return
+    ax.annotate(f"ends at {100 * last:.3g} %", (0.98, 0.25 if last > 0.5 else 0.75), xycoords="axes fraction", ha="right", va="center",
+                fontsize=6, color=style["color"])
 
 # %% ../nbs/14_plots.ipynb #fb34b9b1
 def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None,
@@ -143,9 +145,11 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
     `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend. Of a share that is perturbed or
     targeted the last value is written out: 99.1 and 99.9 % look alike."""
     t = t[(t.split == split) & (t.layer == "features")]
-    rows = [(METRICS[n][0] + "\n(clean)" * (v == ("clean",)), n, v) for n, v in (m if isinstance(m, tuple) else (m, views) for m in metrics)]
+    asked = [m if isinstance(m, tuple) else (m, views) for m in metrics]
+    rows = [(METRICS[n][0] + "\n(clean)" * (v == ("clean",)), n, v) for n, v in asked]
     def draw(ax, row, column):
-        names = labels or ({} if split == "test" or set(column[1].regime) <= {"st", "st_frozen_bn"} else dict(perturbed="perturbed in training"))
+        fresh = split == "test" or set(column[1].regime) <= {"st", "st_frozen_bn"}
+        names = labels or ({} if fresh else dict(perturbed="perturbed in training"))
         for v in row[2]:
             curve(ax, g := column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
                   **{"label": names[v]} if v in names else {})
@@ -218,7 +222,8 @@ def by_radius(t: pd.DataFrame, metrics, x: str, xlabel: str):
     "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows as perturbed images; a column for each arch."
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
-        curve(ax, column[1][column[1].metric == row[1]].sort_values(x), x, "perturbed", METRICS[row[1]][1], **_fresh["perturbed"], markevery=1)
+        g = column[1][column[1].metric == row[1]].sort_values(x)
+        curve(ax, g, x, "perturbed", METRICS[row[1]][1], **_fresh["perturbed"], markevery=1)
         ax.set_xticks(radii, radius_labels(radii))
     return grid(rows, columns_of(t, "regime", "arch"), xlabel, draw)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd, torch
 from filelock import FileLock, Timeout
 from tqdm.std import tqdm
-from .config import PRECISIONS, Config, choice, identity, run_name
+from .config import PRECISIONS, Config, choice, identity, number, run_name
 from .data import digest, fingerprint, load
 from .files import load_state, not_written, read_head, read_table, runs_root, save_state, save_table, set_aside
 from .machine import joined, provenance, stop_requests, threads, usable_device
@@ -209,6 +209,7 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
     """The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained
     epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data or another configuration),
     `FileNotFoundError` (not published)."""
+    if max_minutes is not None: number("max_minutes", max_minutes)
     if run.source == "published": return published(run)
     if complete(run): _check_data(run); return read_table(run.csv)
     began = time.time()

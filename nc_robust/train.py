@@ -182,7 +182,7 @@ def _mean_loss(losses, n, c, epoch):
 def plain_step(c: Config, model, opt, x, y, gen):
     """One update on pixels `x` (N, channels, height, width), labels `y` (N,), as the published loops write it: the slow reference
     for `train_step`, with the same random numbers."""
-    x_adv, l2 = x, c.norm == "l2"
+    x_adv = x
     if "frozen" in c.regime or "trades" in c.regime: model.eval()
     if c.regime.startswith("at"): x_adv = plain_pgd(c, model, x, y, gen)
     elif "trades" in c.regime: x_adv = _plain_trades_attack(c, model, x, gen)

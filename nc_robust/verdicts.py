@@ -143,6 +143,8 @@ def _verdicts(g, most):
 # %% ../nbs/17_verdicts.ipynb #0db0abf1
 def write_readme(folder: Path, readme: Path):
     "Replace what stands between the two `claims` comments of `readme` by the table of `folder`."
-    text, table = Path(readme).read_text(), markdown(merge(folder))
+    text, table = Path(readme).read_text(encoding="utf-8"), markdown(merge(folder))
+    if text.count("<!-- claims -->\n") != 1 or text.count("<!-- /claims -->") != 1:
+        raise ValueError(f"{readme} must have the lines <!-- claims --> and <!-- /claims --> once each; the table goes between them")
     head, rest = text.split("<!-- claims -->\n", 1)
     write_bytes(Path(readme), f"{head}<!-- claims -->\n{table}\n<!-- /claims -->{rest.split('<!-- /claims -->', 1)[1]}".encode())

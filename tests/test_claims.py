@@ -115,8 +115,9 @@ def test_published_verdicts_are_those_of_the_rules(path):
     kept, shown = pd.read_csv(path, dtype=TEXT), ["claim", "regime", "arch", "verdict", "agree", "test"]
     for seeds, t in kept.groupby("seeds"):
         data, per_class, name = t.dataset.iloc[0], t.per_class.iloc[0], path.stem.split("_")[0]
-        given = dict(epochs=int(t.epochs.iloc[0].split()[-1]), seeds=seeds.replace(" ", ","), norm=t.norm.iloc[0], archs=",".join(t.arch.unique()),
-                     regime=",".join(t.regime.unique()), scale={"30": "pilot", "500": "subset", "all": "paper"}.get(per_class, "quick"))
+        epochs, archs, regime = int(t.epochs.iloc[0].split()[-1]), ",".join(t.arch.unique()), ",".join(t.regime.unique())
+        given = dict(epochs=epochs, archs=archs, regime=regime, seeds=seeds.replace(" ", ","), norm=t.norm.iloc[0],
+                     scale={"30": "pilot", "500": "subset", "all": "paper"}.get(per_class, "quick"))
         figure = figures.Figure(name, dataset=data, source="published", **given)
         found = verdicts.rows(figure, figures.table(figure))
         assert sorted(found[shown].itertuples(index=False)) == sorted(t[shown].itertuples(index=False))

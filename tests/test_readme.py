@@ -10,8 +10,6 @@ from nc_robust.verdicts import TEXT, markdown, merge
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES, README = ROOT / "figures", (ROOT / "README.md").read_text(encoding="utf-8")
-FULL = ["fig2_st", "fig2_at", "fig4_trades", "fig4_trades_frozen_bn"]
-
 def test_claims_table_is_made_from_the_figures(tmp_path):
     "`claims.csv` and README's table are what `make claims` makes of the published verdicts."
     for f in FIGURES.glob("fig*_claims.csv"): shutil.copy(f, tmp_path)

@@ -1,0 +1,93 @@
+"What goes into the tables is what the pages define, computed here from the formulas alone."
+from dataclasses import replace
+import pytest, torch
+from nc_robust import runs
+from nc_robust.config import Config, configure
+from nc_robust.data import load, pixels
+from nc_robust.layers import measure_adaptive, measure_layers
+from nc_robust.measure import attack, make_view, measure, measure_predicted, score
+from nc_robust.metrics import class_means, equiangular, neural_collapse
+from nc_robust.models import representations
+from nc_robust.train import learning_rate, start, train_epoch
+
+@pytest.fixture
+def net(trained): return trained[0]["vgg11"], load("digits", 20), configure("st", "vgg11", "smoke")
+
+def value(rows, **where): return next(r["value"] for r in rows if all(r[k] == v for k, v in where.items()))
+
+def layer(model, x, name, pool=None): return representations(model, x, [name], pool)[1][name].detach()
+
+def test_centres_come_from_clean_training_images(net):
+    "Of every view and of both splits, by epoch and by layer."
+    m, d, c = net
+    by_epoch, by_layer = measure(m, d, c, 1)[0], measure_layers(m, d, c)
+    for name in ("block3", "features"):
+        mu = class_means(layer(m, pixels(d.train.x), name), d.train.y, 10)
+        for split in ("train", "test"):
+            s = getattr(d, split)
+            for view in ("clean", "perturbed"):
+                x = pixels(s.x) if view == "clean" else attack(m, pixels(s.x), s.y, c)[0]
+                want = (torch.cdist(layer(m, x, name).double(), mu).argmin(1) == s.y).double().mean().item()
+                for rows in (by_layer, by_epoch)[:1 + (name == "features")]:
+                    assert value(rows, split=split, view=view, layer=name, metric="ncc_accuracy") == pytest.approx(want, abs=2e-3)
+
+def test_kl_and_classifier(net):
+    "KL(clean || view), mean per image; NC2 of the classifier's rows around their mean."
+    m, d, c = net
+    x, y = pixels(d.train.x), d.train.y
+    p, q = (score(m, t)[0].double().softmax(1) for t in (x, attack(m, x, y, c)[0]))
+    rows = measure(m, d, c, 1)[0]
+    assert value(rows, split="train", view="perturbed", metric="kl") == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-3)
+    W = m.linear.weight.detach().double()
+    assert value(rows, view="weights", metric="equiangular") == pytest.approx(equiangular(W - W.mean(0)), rel=1e-6)
+
+def test_predicted_means_are_centred(net):
+    "At the mean of all points of the view."
+    m, d, c = net
+    v = make_view("predicted", m, pixels(d.train.x), d.train.y, c, 10)
+    g, k = score(m, v.x)[1].double(), int(v.y.mode().values)
+    found = value(measure_predicted(m, d, c), layer=f"class {k}", metric="predicted_norm")
+    assert found == pytest.approx((g[v.y == k].mean(0) - g.mean(0)).norm().item(), rel=1e-6)
+
+def test_views_are_what_they_are_called(net):
+    "Noise has the size of the attack, the targeted view is nearer to its targets than an untargeted one, another radius scales the step."
+    m, d, c = net
+    x, y = pixels(d.train.x), d.train.y
+    noise = make_view("gaussian", m, x, y, replace(c, eps=0.01), 10).x - x
+    assert noise[(x > 0.1) & (x < 0.9)].std().item() == pytest.approx(0.01, rel=0.05)
+    target = (y + 1) % 10
+    hits = [(score(m, make_view(v, m, x, y, c, 10).x)[0].argmax(1) == target).double().mean() for v in ("targeted", "perturbed")]
+    assert hits[0] > hits[1] + 0.05
+    quarter = attack(m, x, y, replace(c, eps=c.eps / 4, step_size=c.step_size / 4))[0]
+    assert torch.allclose(attack(m, x, y, c, eps=c.eps / 4)[0], quarter, atol=1e-6)
+
+def test_layers_pooled_and_adaptive(net):
+    "Averaged to 4x4 pixels; the attack on a layer's own centres is not that on the network."
+    m, d, c = net
+    h = layer(m, pixels(d.train.x), "block1", 4)
+    assert h.shape[1] == 16 * m.blocks[0][0].out_channels
+    pooled = measure_layers(m, d, c, pool=4)
+    assert value(pooled, split="train", view="clean", metric="nc1", layer=next(r["layer"] for r in pooled)) == pytest.approx(
+        neural_collapse(h, d.train.y)["nc1"], rel=1e-3)
+    own = measure_adaptive(m, d, replace(c, eps=0.05, step_size=0.0125), 200)
+    kept = lambda view: [value(own, split="train", view=view, layer=f"block{k}", metric="ncc_accuracy") for k in range(1, 7)]
+    assert sum(kept("adaptive")) < sum(kept("perturbed"))
+
+def test_the_published_schedule(net):
+    "A tenth of the rate from the batch on that completes a quarter of the training; weight decay and momentum of the paper."
+    c = Config()
+    at = [learning_rate(c, e, i, 391) for e, i in ((99, 389), (99, 390), (149, 389), (149, 390))]
+    assert at == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    group, = start(replace(c, width=8), net[1])[1].param_groups
+    assert (group["weight_decay"], group["momentum"]) == (5e-4, 0.9)
+
+def test_perturbations_are_kept_beside_their_images(net):
+    "In the order of the data, whatever the order of training."
+    d, c = net[1], configure("at", "vgg11", "smoke", batch_size=32, eps=0.05)
+    kept = train_epoch(*start(c, d), d, c, 0, keep=True)[1]
+    assert (kept - pixels(d.train.x)).abs().max() <= c.eps + 1e-6
+
+def test_when_a_run_is_measured():
+    "After the first epoch, after every `measure_every`, and at the end."
+    t = runs.history(runs.Run(configure("st", "vgg11", "smoke", epochs=5, measure_every=2)), progress=False)
+    assert sorted(t[t.metric == "nc1"].epoch.unique()) == [1, 2, 4, 5]
