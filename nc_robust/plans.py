@@ -138,7 +138,7 @@ def arguments(run: Run) -> list:
     return [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None]
 
 # %% ../nbs/13_plans.ipynb #5d1f0a1a
-def _train_apart(run: Run, bar, running: list, stop: list):
+def _train_apart(run: Run, bar, running: list, stop=()):
     "Train `run` in a process of its own; every line it prints moves the bar on. What it says of an end that was asked for is not news."
     command = [sys.executable, "-c", "from nc_robust.plans import main; main()", *arguments(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as p:

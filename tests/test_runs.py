@@ -1,5 +1,5 @@
 "Runs survive being killed, stopped, damaged and run twice, and their numbers do not change by it."
-import errno, io, json, os, random, shutil, signal, subprocess, sys, time
+import errno, io, json, os, random, re, shutil, signal, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -106,6 +106,20 @@ def test_signals_save_and_say_how_to_go_on(whole, number):
     assert 1 <= run.epochs_done < 8
     history(run, progress=False, on_epoch=epochs.append)
     assert epochs[0] > 1 and run.csv.read_bytes() == whole[0]
+
+def test_a_stop_of_runs_side_by_side_is_said_once(tmp_path):
+    "Each run saves and keeps what it has; one line says how to go on, none speaks of a kill."
+    both = plans.plan("st", "vgg11", "1,2", "smoke", epochs=5000, per_class=2, measure_every=5000)
+    code = ("from nc_robust.plans import plan, train_side_by_side\n"
+            "train_side_by_side(plan('st', 'vgg11', '1,2', 'smoke', epochs=5000, per_class=2, measure_every=5000))")
+    p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = ""
+    while not re.search(r"[1-9]\d*/10000", said): said += p.stdout.read(1) or pytest.fail(said)           # the bar has moved
+    p.terminate()
+    said += p.communicate(timeout=60)[0]
+    assert p.returncode == 1 and "Stopped: stopped; the states are saved, the same command goes on from there" in said
+    assert "killed" not in said
+    assert any(0 < r.epochs_done < 5000 for r in both)
 
 @pytest.mark.parametrize("when, says", [("before", "after 1 of 2 epochs"), ("after", "after 2 of 2 epochs")])
 def test_a_stop_request_while_measuring_is_heard(when, says, done, tmp_path, monkeypatch):
