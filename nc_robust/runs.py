@@ -164,7 +164,7 @@ class Stopped(RuntimeError): "A run ended before its last epoch; its state is sa
 
 def time_left(max_minutes, began):
     "Minutes that are left of `max_minutes` since the time `began`; None where there is no limit."
-    return max_minutes if max_minutes is None else max(0.0, max_minutes - (time.time() - began) / 60)
+    return None if max_minutes is None else max(0.0, max_minutes - (time.time() - began) / 60)
 
 # %% ../nbs/11_runs.ipynb #f8985f71
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
