@@ -97,7 +97,8 @@ def provenance(device="cpu") -> dict:
 
 def _commit():
     if (root := repository()) is None: return "unknown"
-    git = lambda *a: subprocess.run(["git", "-C", str(root), *a], capture_output=True, text=True).stdout.strip()
+    # without locks: a run that is killed just then would leave the repository locked
+    git = lambda *a: subprocess.run(["git", "--no-optional-locks", "-C", str(root), *a], capture_output=True, text=True).stdout.strip()
     try: commit, changed = git("rev-parse", "--short=12", "HEAD"), git("status", "--porcelain", "--", "nc_robust")
     except OSError: return "unknown"
     return commit + "+changes" * bool(changed) if commit else "unknown"
