@@ -36,7 +36,7 @@ drift: env
 
 test: env drift
 	NC_ROBUST_RUNS="$$(mktemp -d)" NC_ROBUST_OUT="$$(mktemp -d)" $(BIN)/nbdev_test --n_workers 2
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 browser: env
 	$(BIN)/pip install --quiet playwright

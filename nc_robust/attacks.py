@@ -10,13 +10,14 @@ __all__ = ['project', 'step', 'random_perturb', 'ce_direction', 'kl_direction', 
 import math, warnings
 from functools import partial
 import torch, torch.nn.functional as F
-from .config import choice, norm_name, number, radius, same_device
+from .config import choice, class_labels, norm_name, number, radius, same_device, told
 from .models import cast_once, frozen, mode
 
 # %% ../nbs/04_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
     """Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1];
-    under l2 with `box_first` in the other order (TRADES)."""
+    under l2 with `box_first` in the other order (TRADES). `ValueError` unless eps >= 0."""
+    if not eps >= 0: raise ValueError(f"eps must be a number >= 0, got {eps}")
     if norm_name(norm) == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
     if box_first: x_adv = x_adv.clamp(0, 1)
     delta = x_adv - x
@@ -37,7 +38,8 @@ def step(x_adv, grad, step_size: float, norm: str = "linf"):
 # %% ../nbs/04_attacks.ipynb #21a60709
 def random_perturb(x, eps: float, norm: str = "linf", generator=None):
     """Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape. linf: uniform in the
-    ball; l2: a random direction, its length uniform in [0, eps] (as in the paper's code)."""
+    ball; l2: a random direction, its length uniform in [0, eps] (as in the paper's code). `ValueError` unless eps >= 0."""
+    if not eps >= 0: raise ValueError(f"eps must be a number >= 0, got {eps}")
     if norm_name(norm) == "linf":
         delta = torch.empty_like(x).uniform_(-1, 1, generator=generator) * eps
     else:
@@ -87,36 +89,40 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
     for name, v in (("eps", eps), ("step_size", step_size)): radius(name, v, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
+    same_device(x=x, y=y, model=next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None)
     _check_batch(x)
-    weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
-    same_device(x=x, y=y, model=weights)
-    low, high = x.min(), x.max()
-    if not (low >= -1e-6 and high <= 1 + 1e-6):
-        raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")
-    if y is not None: _check_targets(x, y)
+    if x.ndim == 3 and torch.is_tensor(y) and y.numel() == 1 < len(x):
+        raise ValueError(f"x of shape {tuple(x.shape)} with one label looks like one image; give x[None] and y.view(1)")
+    if y is not None: class_labels(y, len(x))
+    if norm_name(norm) == "l2" and eps > (diagonal := x[0].numel()**0.5):
+        raise ValueError(f"eps={eps:g} is longer than the diagonal of all images, {diagonal:.3g}; did you mean {eps:g}/255?")
 
 # %% ../nbs/04_attacks.ipynb #04a00001
 def _check_batch(x):
-    if not torch.is_tensor(x) or not x.is_floating_point():
-        raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {getattr(x, 'dtype', type(x).__name__)}; "
-                         "for uint8 use data.pixels")
+    if not torch.is_tensor(x): raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {told(x)}")
+    if not x.is_floating_point(): raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {x.dtype}; x.float() / 255 makes them")
     if torch.finfo(x.dtype).bits < 32:
         raise ValueError(f"{x.dtype} is too coarse for pixels: steps would leave the eps-ball; give x.float(), and `lambda x: model(x.to"
-                         f"({x.dtype}))` if the model needs it")
+                         f"({x.dtype}))`, after model.eval(), if the model needs it")
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
-
-def _check_targets(x, y):
-    whole = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-    if not torch.is_tensor(y) or y.shape != x.shape[:1] or y.dtype not in whole:
-        raise ValueError(f"y must hold {len(x)} whole-number labels in a tensor, got "
-                         f"{f'shape {tuple(y.shape)}, {y.dtype}' if torch.is_tensor(y) else type(y).__name__}")
+    low, high = x.min(), x.max()
+    if not (low + high).isfinite():
+        raise ValueError(f"x has NaN or infinite pixels in {int((~x.isfinite()).flatten(1).any(1).sum())} of {len(x)} images")
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")
 
 # %% ../nbs/04_attacks.ipynb #04a00003
 def _logits(model, x):
-    z = model(x)
+    try: z = model(x)
+    except RuntimeError as e:
+        w = next(model.parameters(), x) if isinstance(model, torch.nn.Module) else x
+        if w.dtype == x.dtype: raise
+        raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give x.to({w.dtype}), or model.to({x.dtype})") from e
     if not torch.is_tensor(z) or z.ndim != 2:
-        raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}")
-    if z.shape[1] < 2: raise ValueError("the model returns one logit; two classes need two: lambda x: torch.cat([-model(x), model(x)], 1)")
+        raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}"
+                         f"{'' if torch.is_tensor(z) else '; take them out, model.eval() first: lambda x: model(x)[0]'}")
+    if z.shape[1] < 2:
+        raise ValueError("the model returns one logit; two classes need two, model.eval() first: lambda x: torch.cat([-model(x), model(x)], 1)")
     return z
 
 def check_labels(logits, y):
@@ -197,7 +203,8 @@ def _worst(attacks, value):
         top = torch.maximum(now, top)
     return worst
 
-def _check_options(y, targeted, **options):
+def _check_options(y, targeted, dtype, **options):
+    if not isinstance(dtype, torch.dtype | None): raise ValueError(f"dtype must be a torch.dtype or None, got {dtype!r}; torch.bfloat16")
     for name, allowed in dict(objective=("ce", "kl"), start=("uniform", "gaussian", "clean"), bn=("eval", "train"),
                               gradient=("stable", "summed", "published")).items(): choice(name, options[name], allowed)
     if options["objective"] == "ce" and y is None: raise ValueError("y may be None only with objective='kl'; cross-entropy needs labels")
@@ -227,8 +234,8 @@ def pgd(
     A module is attacked in the mode that `bn` names and gets its own back; another callable as it is. Madry et al. 2018; the KL
     form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
     norm = norm_name(norm)
-    _check_options(y, targeted, objective=objective, start=start, bn=bn, gradient=gradient)
-    if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode()")
+    _check_options(y, targeted, dtype, objective=objective, start=start, bn=bn, gradient=gradient)
+    if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode() (Lightning: Trainer(inference_mode=False))")
     if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
     y = None if y is None else y.long()

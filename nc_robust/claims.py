@@ -16,10 +16,6 @@ class Missing(Exception): "A rule needs a number that the table does not hold."
 class NotReached(Exception): "The run never reached the phase of training that the claim is about."
 FITTED = 0.995
 
-def _mean(values):
-    "Mean over seeds; NaN if one is."
-    return values.mean(skipna=False)
-
 def _number(v, key):
     if not math.isfinite(v): raise Missing(f"{', '.join(key)}: {v}")
     return v
@@ -29,26 +25,26 @@ class Records:
     "Look-ups in the tidy table `t` of one architecture; `C` classes; `beta`, the weight of the TRADES term."
     def __init__(self, t: pd.DataFrame, C: int, beta: float = 6.0):
         self.t, self.C, self.beta, self.right, self.asked = t, C, beta, etf_angle(C), set()
+        self.parts = dict(list(t.groupby(["regime", "view", "metric", "split"], sort=False)))
 
     def rows(self, regime, view, metric, split):
         "The records; `Missing` if there are none. NC2 of two classes is 0 whatever the network does."
         if self.C == 2 and metric.startswith("equi"): raise Missing("NC2 that says anything of two classes")
-        t = self.t[(self.t.regime == regime) & (self.t["view"] == view) & (self.t.metric == metric) & (self.t.split == split)]
-        if t.empty: raise Missing(f"{regime}, {view}, {metric}, {split}")
+        if (key := (regime, view, metric, split)) not in self.parts: raise Missing(", ".join(key))
         self.asked.add(regime)
-        return t
+        return self.parts[key]
 
     def series(self, regime, view, metric, split="train", layer="features"):
-        "The metric by epoch, as far as all seeds go."
+        "The metric by epoch, as far as all seeds go: their mean, NaN if one is."
         t = self.rows(regime, view, metric, split)
         t = t[t.layer == layer]
         by = t.groupby("epoch")
         if not (whole := by.seed.nunique() == t.seed.nunique()).any(): raise Missing(f"{regime}, {view}, {metric}, {split}, {layer}")
-        return by.value.agg(_mean)[whole]
+        return by.value.mean(skipna=False)[whole]
 
     def layers(self, regime, view, metric, split="train"):
         "The metric by layer, first to last."
-        v = self.rows(regime, view, metric, split).groupby("layer", sort=False).value.agg(_mean).to_numpy()
+        v = self.rows(regime, view, metric, split).groupby("layer", sort=False).value.mean(skipna=False).to_numpy()
         return np.array([_number(x, (regime, view, metric, split, "by layer")) for x in v])
 
 # %% ../nbs/16_claims.ipynb #16a09533
@@ -287,7 +283,7 @@ def _(e, r):
 def _steps(e, t, by):
     "(value, value at the next larger radius in column `by`) for every NC metric and every step."
     if e.C == 2: raise Missing("NC2 that says anything of two classes")
-    t = t[t.metric.isin(("nc1", "equinorm_cv", "equiangular", "nc3", "nc4"))].groupby(["metric", by]).value.agg(_mean).unstack(0)
+    t = t[t.metric.isin(("nc1", "equinorm_cv", "equiangular", "nc3", "nc4"))].groupby(["metric", by]).value.mean(skipna=False).unstack(0)
     if t.empty or t.isna().any(axis=None): raise Missing("an NC metric at one of the radii")
     return [(a, b, m) for m in t for a, b in zip(t[m], t[m][1:])]
 
@@ -316,6 +312,7 @@ def _(e, r):
 # %% ../nbs/16_claims.ipynb #0d9bfa04
 def judge(c: Claim, e: Evidence, regime: str) -> dict:
     "One row: value, verdict (`holds`, `does not hold`, `not reached`, `not measured`) and the test that decided."
+    e.asked.clear()
     try:
         with np.errstate(divide="raise", invalid="raise"): value, holds, test = c.rule(e, regime)
     except ArithmeticError: return dict(value=math.nan, verdict="not measured", test="a ratio to 0, or the logarithm of 0")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGIMES', 'ARCHS', 'NORMS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', 'DEFAULT_DATA', 'RADIUS', 'choice',
-           'number', 'same_device', 'norm_name', 'radius', 'Config', 'identity', 'run_name', 'default_scale',
-           'default_precision', 'configure', 'from_text', 'parameters', 'listed']
+           'number', 'same_device', 'told', 'class_labels', 'norm_name', 'radius', 'Config', 'identity', 'run_name',
+           'default_scale', 'default_precision', 'configure', 'from_text', 'parameters', 'listed']
 
 # %% ../nbs/00_config.ipynb #38704a98
 import ast, difflib, hashlib, json, math, numbers, os, re
@@ -56,6 +56,20 @@ def same_device(**tensors):
         raise ValueError(f"tensors lie on different devices: {', '.join(f'{k} on {d}' for k, d in at.items())}; "
                          "move them together with .to(device)")
 
+# %% ../nbs/00_config.ipynb #02355a7d
+def told(t) -> str:
+    "What a wrong argument `t` is, and what makes it right: for messages."
+    if not torch.is_tensor(t): return f"{type(t).__name__}; torch.as_tensor makes a tensor"
+    remedy = (".flatten(1) makes rows" if t.ndim > 2 else ".squeeze(1) makes one row of them" if t.ndim == 2 and t.shape[1] == 1
+              else ".long() makes them whole" if t.is_floating_point() and t.ndim == 1 else "")
+    return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}{remedy and '; ' + remedy}"
+
+def class_labels(y, n: int):
+    "The `n` labels `y` (N,) as int64; a `ValueError` that says how to make them of what is none."
+    if torch.is_tensor(y) and y.shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.long()
+    one_hot = torch.is_tensor(y) and y.ndim == 2 and len(y) == n and y.shape[1] > 1
+    raise ValueError(f"y must hold {n} whole-number labels, one for each row, got {told(y)}{'; .argmax(1), if it is one-hot' * one_hot}")
+
 # %% ../nbs/00_config.ipynb #ebd68d62
 def norm_name(norm) -> str:
     "`linf` or `l2` from the usual spellings: `linf`, `Linf`, `inf`, `float('inf')`, `l2`, `L2`, `2`."
@@ -102,7 +116,9 @@ def _check(c: Config):
     for name, allowed in dict(regime=REGIMES, arch=ARCHS, precision=PRECISIONS).items():
         choice(name, getattr(c, name), allowed)
     _set(c, "norm", norm_name(c.norm))
-    if not str(c.dataset).startswith("folder:"): choice("dataset (or folder:<path>)", c.dataset, DATASETS)
+    _set(c, "dataset", str(c.dataset))
+    if c.dataset == "folder:": raise ValueError("dataset='folder:' names no folder; give folder:<path>")
+    if not c.dataset.startswith("folder:"): choice("dataset (or folder:<path>)", c.dataset, DATASETS)
     for name in ("epochs", "batch_size", "width", "measure_every", "steps", "seed"):
         _set(c, name, number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True))
     if c.per_class is not None: _set(c, "per_class", number("per_class", c.per_class, low=1, whole=True))
@@ -116,7 +132,8 @@ def _check(c: Config):
 def identity(c: Config) -> dict:
     "The configuration as plain values, independent of where the data lies; a folder's name in letters, digits and `_ . -`."
     d = asdict(c) | {"milestones": list(c.milestones)}
-    if c.dataset.startswith("folder:"): d["dataset"] = "folder:" + re.sub(r"[^\w.-]", "_", Path(c.dataset[7:]).name)
+    if c.dataset.startswith("folder:"):
+        d["dataset"] = "folder:" + re.sub(r"[^\w.-]", "_", Path(os.path.abspath(Path(c.dataset[7:]).expanduser())).name)
     return d
 
 def run_name(c: Config) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np, torch
 from filelock import FileLock
 from tqdm.std import tqdm
-from .config import DATASETS, choice, number
-from .files import cache_dir, seal, set_aside, unseal, write_bytes
+from .config import DATASETS, choice, number, told
+from .files import alone, cache_dir, seal, set_aside, unseal, write_bytes
 
 # %% ../nbs/02_data.ipynb #cdaaa4b7
 @dataclass
@@ -51,11 +51,12 @@ def digest(data: Data) -> str:
 def pixels(x: torch.Tensor) -> torch.Tensor:
     """uint8 images (N, channels, height, width) as float32 pixels in [0, 1], channels last in memory (the fast layout for
     convolutions). `ValueError` on what is not uint8."""
-    if not torch.is_tensor(x) or x.ndim != 4: raise ValueError(f"images must be a tensor (N, channels, height, width), got {_shape(x)}")
-    if x.dtype != torch.uint8: raise ValueError(f"images must be uint8 (0 to 255), got {x.dtype}; floats in [0, 1] are pixels already")
-    return (x.float() / 255).contiguous(memory_format=torch.channels_last)
+    return (_images(x).float() / 255).contiguous(memory_format=torch.channels_last)
 
-def _shape(x): return f"shape {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
+def _images(x):
+    if not torch.is_tensor(x) or x.ndim != 4: raise ValueError(f"images must be a tensor (N, channels, height, width), got {told(x)}")
+    if x.dtype != torch.uint8: raise ValueError(f"images must be uint8 (0 to 255), got {x.dtype}; floats in [0, 1] are pixels already")
+    return x
 
 # %% ../nbs/02_data.ipynb #4db62c22
 def _digits():
@@ -140,15 +141,20 @@ def _decode(files) -> np.ndarray:
 LABEL = "nc_robust images"
 
 def _cached(key: str, make):
-    "`make()` -> dict of arrays, kept in the cache folder under `key` with a checksum."
+    "`make()` -> dict of arrays, kept in the cache folder under `key` with a checksum; of several processes one makes it."
     path = cache_dir() / f"{key}.npz"
-    if path.exists():
-        try: return dict(np.load(io.BytesIO(unseal(path, LABEL))))
-        except ValueError as e: set_aside(path, e)
-    arrays, buffer = make(), io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_bytes(path, seal(buffer.getvalue(), LABEL))
+    if (arrays := _kept(path)) is not None: return arrays
+    with alone(path):
+        if (arrays := _kept(path)) is None:
+            arrays, buffer = make(), io.BytesIO()
+            np.savez(buffer, **arrays)
+            write_bytes(path, seal(buffer.getvalue(), LABEL))
     return arrays
+
+def _kept(path):
+    if not path.exists(): return None
+    try: return dict(np.load(io.BytesIO(unseal(path, LABEL))))
+    except ValueError as e: set_aside(path, e)
 
 # %% ../nbs/02_data.ipynb #c0b956ea
 def fingerprint(dataset: str) -> str:
@@ -183,11 +189,13 @@ def _folder(root):
 # %% ../nbs/02_data.ipynb #6b72358f
 def balanced(x: np.ndarray, y: np.ndarray, per_class: int | None, at_most: bool = False, classes: list = None):
     """The first `per_class` images of every class, in their order, of `x` (N, channels, height, width) with labels `y` (N,); all if None.
-    `ValueError` if a class has fewer, unless `at_most`; it names the class as `classes` does."""
+    `ValueError` if a class has none, or fewer, unless `at_most`; it names the class as `classes` does."""
     if per_class is None: return x, y
-    counts = np.bincount(y)
+    number("per_class", per_class, low=1, whole=True)
+    counts = np.bincount(y, minlength=len(classes or ()))
+    few = (classes or range(len(counts)))[counts.argmin()]
+    if counts.min() == 0: raise ValueError(f"class {few!r} has no images")
     if counts.min() < per_class and not at_most:
-        few = (classes or range(len(counts)))[counts.argmin()]
         raise ValueError(f"per_class={per_class}, but class {few!r} has only {counts.min()} images; take per_class={counts.min()} at most")
     rows = np.sort(np.concatenate([np.flatnonzero(y == c)[:per_class] for c in range(len(counts))]))
     return x[rows], y[rows]
@@ -195,8 +203,8 @@ def balanced(x: np.ndarray, y: np.ndarray, per_class: int | None, at_most: bool 
 # %% ../nbs/02_data.ipynb #bcccf747
 def statistics(x: torch.Tensor):
     """Per-channel mean and standard deviation of uint8 images (N, channels, height, width), as pixels in [0, 1]; 1 for the deviation
-    of a constant channel, which then stays in scale when it is perturbed."""
-    levels = torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in x.transpose(0, 1)]).double()
+    of a constant channel, which then stays in scale when it is perturbed. `ValueError` on what is not uint8."""
+    levels = torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in _images(x).transpose(0, 1)]).double()
     share, value = levels / levels.sum(1, keepdim=True), torch.arange(256, device=x.device).double() / 255
     mean = share @ value
     std = (share @ value**2 - mean**2).clamp_min(1e-12).sqrt()
@@ -211,8 +219,7 @@ def load(
 ) -> Data:
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
-    if per_class is not None: number("per_class", per_class, low=1, whole=True)
-    root = Path(str(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir())).expanduser()
+    dataset, root = str(dataset), Path(str(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir())).expanduser()
     if dataset.startswith("folder:"): splits, classes = _folder(_root(dataset))
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]

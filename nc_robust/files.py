@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT', 'TABLE', 'repository', 'named', 'cache_dir', 'runs_root', 'out_folder', 'write_bytes', 'not_written',
-           'seal', 'unseal', 'save_state', 'load_state', 'save_table', 'read_table', 'read_head', 'set_aside']
+           'alone', 'seal', 'unseal', 'save_state', 'load_state', 'save_table', 'read_table', 'read_head', 'set_aside']
 
 # %% ../nbs/01_files.ipynb #58b3b025
-import errno, gzip, hashlib, io, os, pickle, zlib
+import errno, glob, gzip, hashlib, io, os, pickle, secrets, zlib
+from contextlib import contextmanager
 from pathlib import Path
 import pandas as pd, torch
+from filelock import FileLock
 import nc_robust
 
 # %% ../nbs/01_files.ipynb #d7eb6ac6
@@ -38,7 +40,7 @@ def out_folder() -> Path:
 # %% ../nbs/01_files.ipynb #e9a9836c
 def write_bytes(path: Path, content: bytes):
     "Write `content` to `path` in one move; on failure the old file stays and the error names the path."
-    path = Path(path); part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path = Path(path); part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as f: f.write(content); f.flush(); os.fsync(f.fileno())
@@ -53,6 +55,18 @@ def not_written(path: Path, e: OSError) -> OSError:
     space = "free some space, or " if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
     return OSError(e.errno, f"could not write {path}: {e.strerror}; {space}name another folder with NC_ROBUST_RUNS, "
                             "NC_ROBUST_OUT or NC_ROBUST_CACHE. What was saved before is intact")
+
+# %% ../nbs/01_files.ipynb #80511461
+@contextmanager
+def alone(path: Path):
+    "Be the only process that makes the file `path`; unfinished parts of it are removed. `OSError` if its folder is not writable."
+    path = Path(path); lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try: path.parent.mkdir(parents=True, exist_ok=True); lock.acquire()
+    except OSError as e: raise not_written(path, e) from e
+    try:
+        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"): part.unlink(missing_ok=True)
+        yield
+    finally: lock.release()
 
 # %% ../nbs/01_files.ipynb #e624aee5
 def seal(body: bytes, label: str) -> bytes:

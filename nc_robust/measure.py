@@ -149,10 +149,10 @@ def measure_radii(model, data: Data, c: Config, radii) -> list:
 # %% ../nbs/08_measure.ipynb #fff17037
 def measure_predicted(model, data: Data, c: Config) -> list:
     """Per class k of the predicted label under untargeted PGD: how many points, the norms of the clean and the predicted mean, their
-    angle (radians). The class stands in the column `layer`, as `class k`."""
+    angle (radians); both centred at the mean of all points, as in NC2. The class stands in the column `layer`, as `class k`."""
     x, y, C = pixels(data.train.x), data.train.y, data.num_classes
     v = make_view("predicted", model, x, y, c, C)
     h, g = score(model, x)[1].double(), score(model, v.x)[1].double()
-    mu, nu = class_means(h, y, C) - h.mean(0), class_means(g, v.y, C) - g.mean(0)        # centred at the mean of all points
+    mu, nu = class_means(h, y, C) - h.mean(0), class_means(g, v.y, C) - g.mean(0)
     per_class = dict(count=torch.bincount(v.y, minlength=C), clean_norm=mu.norm(dim=1), predicted_norm=nu.norm(dim=1), angle=angles(mu, nu))
     return [r for k in range(C) for r in rows(c.epochs, "train", "predicted", {m: t[k] for m, t in per_class.items()}, layer=f"class {k}")]

@@ -10,7 +10,7 @@ __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_d
 # %% ../nbs/05_metrics.ipynb #ba345512
 import math, numbers, warnings
 import torch, torch.nn.functional as F
-from .config import same_device
+from .config import class_labels, same_device, told
 
 # %% ../nbs/05_metrics.ipynb #a93308b8
 class Means:
@@ -51,9 +51,8 @@ def _checked(h, y, num_classes):
     "`h` and `y` if they fit together; one clear error otherwise."
     same_device(h=h, y=y)
     if not torch.is_tensor(h) or h.ndim != 2 or not h.is_floating_point():
-        raise ValueError(f"h must be a float tensor (N, p), got {_told(h)}")
-    if not torch.is_tensor(y) or y.is_floating_point() or y.shape != h.shape[:1]:
-        raise ValueError(f"y must hold {len(h)} whole-number labels, one per row of h, got {_told(y)}")
+        raise ValueError(f"h must be a float tensor (N, p), got {told(h)}")
+    y = class_labels(y, len(h))
     if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes!r}")
     if len(h) == 0: raise ValueError("h is empty: there is nothing to measure")
@@ -61,12 +60,7 @@ def _checked(h, y, num_classes):
         raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
     if not h.isfinite().all():
         raise ValueError(f"h has NaN or infinite entries in {int((~h.isfinite()).any(1).sum())} of {len(h)} rows; the network has diverged")
-    return h, y.long()
-
-def _told(t):
-    if not torch.is_tensor(t): return f"{type(t).__name__}; torch.as_tensor makes a tensor"
-    remedy = "; .long() makes them whole" if t.is_floating_point() and t.ndim == 1 else "; .flatten(1) makes rows" if t.ndim > 2 else ""
-    return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}{remedy}"
+    return h, y
 
 # %% ../nbs/05_metrics.ipynb #a1b296f4
 class Simplex:
@@ -98,14 +92,14 @@ class Simplex:
 # %% ../nbs/05_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
     """Standard deviation of the row norms of the centred class means `M` (C, p) (paper),
-    or std(correction=1)/mean (`cv`, released code). 0 for an ETF; NaN for one row."""
+    or std(correction=1)/mean (`cv`, released code). 0 for an ETF of equally large classes; NaN for one row."""
     n = M.norm(dim=1)
     if len(n) < 2: return math.nan
     return (n.std(correction=1) / n.mean() if cv else n.std(correction=0)).item()
 
 def equiangular(M) -> float:
     """Mean over pairs of rows of the centred class means `M` (C, p) of abs(cos + 1/(C-1)) (appendix B).
-    0 for an ETF; NaN if a row is zero or there is one row."""
+    0 for an ETF of equally large classes; NaN if a row is zero or there is one row."""
     C = len(M)
     if C < 2: return math.nan
     unit = M / M.norm(dim=1, keepdim=True)
@@ -114,6 +108,8 @@ def equiangular(M) -> float:
 
 # %% ../nbs/05_metrics.ipynb #754e7a6a
 def _alike(a, b):
+    for t in (a, b):
+        if not torch.is_tensor(t) or t.ndim != 2: raise ValueError(f"a tensor (C, p) is needed, got {told(t)}")
     if a.shape != b.shape: raise ValueError(f"the two must have the same shape (C, p), got {tuple(a.shape)} and {tuple(b.shape)}")
 
 def self_duality(W, M, frobenius: bool = False) -> float:
@@ -132,7 +128,8 @@ def angles(a, b):
     return 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
 
 def etf_angle(C: int) -> float:
-    "The angle between two vertices of a simplex ETF of C >= 2 classes: arccos(-1/(C-1)), radians."
+    "The angle between two vertices of a simplex ETF of C >= 2 classes: arccos(-1/(C-1)), radians. `ValueError` below 2."
+    if not C >= 2: raise ValueError(f"a simplex has at least two vertices, got C={C}")
     return math.acos(-1 / (C - 1))
 
 def angular_distance(mu, mu2) -> float:
@@ -153,9 +150,10 @@ def simplex_similarity(mu, mu2) -> float:
 # %% ../nbs/05_metrics.ipynb #40d61a32
 def nc1_pinv(h, y, C: int) -> float:
     """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time.
-    The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1."""
-    h = h.double(); mu = class_means(h, y, C); M, R = mu - h.mean(0), h - mu[y]
-    return torch.trace(torch.linalg.pinv(M.T @ M / C, rtol=1e-12) @ (R.T @ R / len(h))).item()
+    The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1; empty classes are left out."""
+    h = h.double(); mu = class_means(h, y, C); R = h - mu[y]
+    M = (mu - h.mean(0))[~mu.isnan().any(1)]
+    return torch.trace(torch.linalg.pinv(M.T @ M / len(M), rtol=1e-12) @ (R.T @ R / len(h))).item()
 
 # %% ../nbs/05_metrics.ipynb #7f447688
 class Spread:
@@ -186,7 +184,8 @@ class Spread:
         for k, v in hits.items(): self.counts[k] = self.counts[k] + (math.nan if v is None else v.sum())
 
     def merge(self, other):
-        "Count what `other` has counted, too; returns itself."
+        "Count what `other` has counted, too; returns itself. `ValueError` if it was counted around other means."
+        if not torch.equal(self.simplex.M, other.simplex.M): raise ValueError("these spreads are around different means; they do not add up")
         self.squares, self.drift, self.n = self.squares + other.squares, self.drift + other.drift, self.n + other.n
         for k, v in other.counts.items(): self.counts[k] = self.counts[k] + v
         return self
@@ -218,9 +217,9 @@ def _two_passes(batches, num_classes, weight, bias, reference):
     for h, y in batches(): dtype = h.dtype; m.add(h, y)
     if dtype is None: raise ValueError("there is no batch: nothing to measure")
     simplex = Simplex(m.means, m.counts, dtype)
-    if torch.finfo(dtype).bits < 32 and simplex.rank < len(simplex.s):
-        warnings.warn(f"NC1 leaves out {len(simplex.s) - simplex.rank} of {len(simplex.s)} directions, which features in {dtype} "
-                      "do not resolve; compute them in float32", stacklevel=3)
+    if (f := torch.finfo(dtype)).bits < 32:
+        warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.1%} of their size: smaller spreads are lost, {simplex.rank} of "
+                      f"{len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=3)
     spread, seen = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
     for h, y in batches():
         seen.add(h[:, :0], y)                                    # the labels alone

@@ -20,7 +20,8 @@ class Network(nn.Module):
         super().__init__()
         if num_classes < 2: raise ValueError(f"num_classes must be at least 2, got {num_classes}")
         for name, v in (("mean", mean), ("std", std)):
-            v = torch.tensor(v if v is not None else [float(name == "std")] * in_channels).float()
+            v = torch.as_tensor(v if v is not None else [float(name == "std")] * in_channels).detach().float().flatten()
+            if name == "std" and not (v > 0).all(): raise ValueError(f"std must be above 0, got {v.tolist()}")
             if len(v) != in_channels: raise ValueError(f"{name} has {len(v)} values for {in_channels} channels")
             self.register_buffer(name, v.view(1, -1, 1, 1), persistent=False)
         self.in_channels, self.p = in_channels, p

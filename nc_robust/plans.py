@@ -23,7 +23,8 @@ from .train import fast_step, regime, start
 # %% ../nbs/13_plans.ipynb #0c459684
 def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, **given) -> list:
     "The `Run`s of all combinations; nothing is trained yet. `given`: fields of `Config`, None for the scale's own."
-    return [Run(configure(r, a, scale, classes=classes, seed=s, **given), data_root, source)
+    exact = given.get("precision") is not None                     # of published runs: else whichever precision there is
+    return [Run(configure(r, a, scale, classes=classes, seed=s, **given), data_root, source, exact=exact)
             for r in listed("regime", regimes) for a in listed("archs", archs) for s in listed("seeds", seeds, int)]
 
 # %% ../nbs/13_plans.ipynb #6dab1da6

@@ -8,7 +8,7 @@ __all__ = ['EXTRAS', 'network', 'table_name', 'extra', 'pictures', 'publish']
 # %% ../nbs/12_results.ipynb #a0100003
 import gzip, json, zlib
 import pandas as pd, torch
-from .config import choice
+from .config import choice, radius
 from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
@@ -19,7 +19,9 @@ from .train import start
 # %% ../nbs/12_results.ipynb #792673ec
 def network(run: Run, **options):
     "The finished network of `run`, in eval mode; trains if need be. `options` and errors as of `final_state`."
-    s = final_state(run, **options)
+    return _built(run, final_state(run, **options))
+
+def _built(run, s):
     same_data(run, s["data"])
     model = start(run.c, run.data, run.device)[0]
     model.load_state_dict(s["model"])
@@ -34,21 +36,34 @@ def table_name(name: str, radii=None) -> str:
 EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layers(m, d, c, pool=4), predicted=measure_predicted,
               adaptive=measure_adaptive)
 
+def _radii(run, radii):
+    "`radii` as numbers, checked before anything is trained."
+    found = [radius("a radius", r, run.c.norm) for r in radii or ()]
+    if not found or len(set(found)) < len(found): raise ValueError(f"the table radii needs radii, each once, such as (0.1,); got {radii}")
+    if any(found) and not run.c.eps: raise ValueError(f"{run.name} has eps 0, so no step size to scale to other radii")
+    return found
+
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     """A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii.
-    `ValueError` for another name; else raises what `history` does."""
-    if choice("table", name, (*EXTRAS, "radii")) == "radii" and not radii: raise ValueError("the table radii needs radii, such as (0.1,)")
-    if name != "radii" and radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
+    `ValueError` for another name or a bad radius; else raises what `history` does."""
+    if choice("table", name, (*EXTRAS, "radii")) == "radii": radii = _radii(run, radii)
+    elif radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
     key = table_name(name, radii)
     if run.source == "published": return published(run, key)
     history(run, **options)
-    if (t := whole_table(run.table_file(key))) is not None: return t
-    def make():
-        model, s = network(run, **options), final_state(run)
-        with threads(run.data):
-            found = EXTRAS[name](model, run.data, run.c) if radii is None else measure_radii(model, run.data, run.c, radii)
-        return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
-    with locked(run, options.get("max_minutes")): return read_or_make(run.table_file(key), run, make)
+    if (t := whole_table(run.table_file(key))) is None:
+        with locked(run, options.get("max_minutes")): t = read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, options))
+    if radii and list(t["view"].unique()) != (asked := [f"eps={r:.6g}" for r in radii]):
+        raise ValueError(f"{run.table_file(key)} holds {', '.join(t['view'].unique())}, not {', '.join(asked)}; move it away")
+    return t
+
+def _measured(run, name, radii, options):
+    "The state of `run` with the records of the table `name`."
+    s = final_state(run, **options)
+    model = _built(run, s)
+    with threads(run.data):
+        found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[name](model, run.data, run.c)
+    return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
 
 # %% ../nbs/12_results.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
@@ -76,4 +91,4 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     if with_pictures:
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}
         write_bytes(folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
-    return Run(run.c, run.data_root, "published", run.device)
+    return Run(run.c, run.data_root, "published", run.device, exact=True)

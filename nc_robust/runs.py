@@ -26,9 +26,10 @@ from .train import fast_step, start, train_epoch
 # %% ../nbs/11_runs.ipynb #52d53cad
 class Run:
     """One configuration and its folder. `data_root`: where CIFAR is kept; `source`: `runs` (train, resume or read) or `published` (the
-    repository's tables); `device`: None for a GPU if there is one. `ValueError` for another source or device."""
-    def __init__(self, c: Config, data_root=None, source: str = "runs", device=None):
-        if choice("source", source, ("runs", "published")) == "published": c = _as_published(c)
+    repository's tables); `device`: None for a GPU if there is one; `exact`: of published ones the precision of `c`, not whichever there
+    is. `ValueError` for another source or device."""
+    def __init__(self, c: Config, data_root=None, source: str = "runs", device=None, exact: bool = False):
+        if choice("source", source, ("runs", "published")) == "published" and not exact: c = _as_published(c)
         self.c, self.name, self.data_root, self.source = c, run_name(c), data_root, source
         self.folder = runs_root(source) / self.name
         self.state_file, self.csv = self.folder / "state.pt", self.table_file("history")
@@ -113,13 +114,13 @@ def table(records: list, run: str, seed: int) -> pd.DataFrame:
 # %% ../nbs/11_runs.ipynb #10a00004
 def _begin(run):
     "Model and optimiser of `run`, and the state they are in."
+    now = provenance(run.device)
     s = run.state() or dict(config=identity(run.c), epoch=0, records=[], pictures={}, seconds=0.0, data=digest(run.data),
-                            classes=run.data.num_classes, provenance=provenance(run.device))
+                            classes=run.data.num_classes, provenance=now)
     same_data(run, s["data"])
     model, opt = start(run.c, run.data, run.device)
     if s["epoch"]: _restore(run, s, model, opt)
-    now = joined(s["provenance"], provenance(run.device))
-    return model, opt, s | dict(provenance=now, model=model.state_dict(), optimiser=opt.state_dict())
+    return model, opt, s | dict(provenance=joined(s["provenance"], now), model=model.state_dict(), optimiser=opt.state_dict())
 
 def _restore(run, s, model, opt):
     try: model.load_state_dict(s["model"]); opt.load_state_dict(s["optimiser"])
@@ -280,7 +281,10 @@ def published(run: Run, name: str = "history") -> pd.DataFrame:
 
 def _nearest(run):
     "In what the published run most like `run` differs from it."
-    heads = [read_head(p) for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz")]
+    heads = []
+    for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz"):
+        try: heads.append(read_head(p))
+        except ValueError: pass                                   # a damaged one is not what was asked for
     asked = {k: v for k, v in identity(run.c).items() if k != "precision"}                # found whatever it is
     differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in asked.items() if h.get(k) != str(v)] for h in heads]
     return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if differ else ""

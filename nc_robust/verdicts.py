@@ -7,6 +7,7 @@ __all__ = ['COLUMNS', 'TEXT', 'SIZE', 'MARK', 'rows', 'report', 'merge', 'markdo
 
 # %% ../nbs/17_verdicts.ipynb #c0100003
 import math
+from functools import cache
 from pathlib import Path
 import pandas as pd
 from filelock import FileLock
@@ -25,16 +26,22 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
     lacking = {r.c.arch for r in figure.baseline if not runs.finished(r)}                # with fewer seeds it is no baseline
     t, groups = pd.concat([t, *(plans.collect([r]) for r in figure.baseline if r.c.arch not in lacking)]), {}
     for r in figure.runs: groups.setdefault((r.c.regime, r.c.arch), []).append(r)
+    @cache
+    def evidence(arch, *seed):
+        "On one architecture, all seeds or one."
+        run = next(r for r in figure.runs if r.c.arch == arch)
+        mine = t[(t.arch == arch) & (t.seed.isin(seed) if seed else True)]
+        return Evidence(mine, int(read_head(run.csv)["num_classes"]), run.c.beta)
     about = [c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures]
-    return pd.DataFrame([_row(figure, t, c, g) for c in about for (regime, _), g in groups.items() if regime in c.regimes], columns=COLUMNS)
+    return pd.DataFrame([_row(figure, evidence, c, g) for c in about for (regime, _), g in groups.items() if regime in c.regimes],
+                        columns=COLUMNS)
 
 # %% ../nbs/17_verdicts.ipynb #16d00002
-def _row(figure, t, claim, group):
+def _row(figure, evidence, claim, group):
     "The verdict of `claim` on the runs `group`, the seeds of one regime and arch."
-    k, C, seeds = group[0].c, int(read_head(group[0].csv)["num_classes"]), sorted({r.c.seed for r in group})
-    mine = t[t.arch == k.arch]
-    found = judge(claim, seen := Evidence(mine, C, k.beta), k.regime)
-    alone = [judge(claim, Evidence(mine[mine.seed == s], C, k.beta), k.regime)["verdict"] for s in seeds]
+    k, seeds = group[0].c, sorted({r.c.seed for r in group})
+    found = judge(claim, seen := evidence(k.arch), k.regime)
+    alone = [judge(claim, evidence(k.arch, s), k.regime)["verdict"] for s in seeds]
     agree = alone.count(found["verdict"])
     if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
         found |= dict(verdict="undecided",

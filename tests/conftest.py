@@ -9,6 +9,11 @@ from nc_robust.config import configure
 from nc_robust.data import load
 from nc_robust.train import start, train_epoch
 
+def pytest_collection_modifyitems(items):
+    "The longest tests first, so that no worker ends with one of them alone."
+    longest = ("test_runs_on_another_device", "test_killed_make_figures_goes_on", "test_figure_2_runs_twice")
+    items.sort(key=lambda i: i.originalname not in longest)
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     "Runs, figures and caches of a test lie below its `tmp_path`."
