@@ -35,7 +35,7 @@ drift: env
 	$(BIN)/python tests/drift.py
 
 test: env drift
-	NC_ROBUST_RUNS="$$(mktemp -d)" NC_ROBUST_OUT="$$(mktemp -d)" $(BIN)/nbdev_test --n_workers 2
+	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && NC_ROBUST_RUNS=$$d/runs NC_ROBUST_OUT=$$d/out $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/pytest -q -n 2 --dist worksteal
 
 browser: env

@@ -1,12 +1,13 @@
 # Every figure, from the runs it needs. `make figures` calls this; it shows what is done and what remains,
-# goes on after being killed, and on a cluster takes Snakemake's own options (--executor, --jobs, --resources).
+# goes on after being killed, and on a cluster takes Snakemake's own options (--executor, --jobs, --set-threads).
 #   snakemake -j2 --config scale=quick                      all figures
 #   snakemake -j2 --config scale=quick figures=fig2,fig4    some
-#   OMP_NUM_THREADS=1 snakemake -j2 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades
+#   snakemake -j16 --config scale=pilot dataset=folder:/data/cifar10 figures=fig2,fig3,trades    (cores shared by the runs)
 from nc_robust import figures, files, plans
 import shlex
 from nc_robust.claims import CLAIMS
 from nc_robust.config import choice, default_scale, listed
+from nc_robust.machine import usable_device
 
 for name in config: choice("config key", name, ("scale", "figures", "dataset", "data_root", "seeds"))
 SCALE = config.get("scale") or default_scale()
@@ -14,6 +15,8 @@ OUT = files.out_folder()
 GIVEN = {k: config[k] for k in ("dataset", "data_root", "seeds") if k in config}
 PLANS = {f: figures.Figure(f, scale=SCALE, **GIVEN) for f in listed("figures", config.get("figures", list(figures.FIGURES)))}
 RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs + plan.baseline}
+CORES = workflow.cores or 1
+ALONE = usable_device().startswith("cuda")           # runs share a machine's cores, not its GPU
 MARK = str(files.runs_root() / "{run}" / "finished")
 
 def arguments(wildcards):
@@ -33,11 +36,13 @@ rule figure:
     input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
+    threads: CORES if ALONE else 1
     params: " ".join(f"-p {k} {shlex.quote(str(v))}" for k, v in (dict(scale=SCALE) | GIVEN).items())
     shell: "papermill nbs/{wildcards.figure}.ipynb {output:q} -k python3 --no-progress-bar {params} > {log:q} 2>&1"
 
 rule run:
     output: touch(MARK)
     log: str(files.runs_root() / "{run}" / "log.txt")
+    threads: CORES if ALONE else max(1, CORES // len(RUNS))
     params: arguments
     shell: "nc-robust-run {params} > {log:q}"

@@ -231,7 +231,7 @@ def parameters(
 def listed(name: str, value, kind=str) -> list:
     """A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int).
     `ValueError` if there is none, an empty one or one twice."""
-    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple, range)) else [value]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
     except (ValueError, TypeError): found = []
     if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):

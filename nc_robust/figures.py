@@ -64,7 +64,7 @@ class Figure:
         if "measured" in self.spec and self.eps == 0: raise ValueError(f"{name} compares radii: fractions of eps, which must not be 0")
         if "trained" in self.spec: self.runs = [r for f in self.spec["trained"] for r in plan(eps=f * self.eps)]
         mine, trades = {r.name for r in self.runs}, any(r.c.regime.startswith("trades") for r in self.runs)
-        self.baseline = [r for r in plan("at") if trades and r.name not in mine]     # AT, for the claims that compare with it
+        self.baseline = [r for r in plan("at") if r.name not in mine] if trades else []     # AT, for the claims that compare with it
 
 # %% ../nbs/15_figures.ipynb #14a00004
 def asked(figure: Figure) -> tuple:
@@ -99,12 +99,12 @@ def vertex_angle(figure: Figure, *metrics) -> dict:
 
 # %% ../nbs/15_figures.ipynb #022148fa
 def pictures(figure: Figure) -> dict:
-    "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the figure's runs, one of each regime."
+    "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the figure's runs, one of each regime; tensors."
     found = {}
     for r in figure.runs:
         kept = results.pictures(r)
         if not any(kept.values()): raise _four_classes(figure, read_head(r.csv)["num_classes"])
-        found[r.c.regime] = {int(e): {n: t.tolist() for n, t in p.items()} for e, p in kept.items()}
+        found[r.c.regime] = {int(e): p for e, p in kept.items()}
     return found
 
 def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
     for r in figure.runs:
         for name, classes in last[r.c.regime].items():
             view, is_mean = name.removesuffix("_means"), name.endswith("_means")
-            for c, points in enumerate([[m] for m in classes] if is_mean else classes):
+            for c, points in enumerate([[m] for m in classes.tolist()] if is_mean else classes.tolist()):
                 out += [(r.name, r.c.regime, view, "mean" if is_mean else "point", c, *q) for q in points]
     return pd.DataFrame(out, columns=["run", "regime", "view", "what", "cls", "x", "y", "z"])
 
@@ -138,7 +138,7 @@ def provenance(figure: Figure, mine: list) -> dict:
 def _by(mine, key) -> dict:
     "{`key(run)`: the regimes of the runs `mine` that have it, as text}."
     found = {}
-    for r in mine: found.setdefault(key(r), {})[plots.REGIME_TITLES.get(r.c.regime, r.c.regime)] = 1
+    for r in mine: found.setdefault(key(r), {})[plots.REGIME_TITLES[r.c.regime]] = 1
     return {k: " and ".join(names) for k, names in found.items()}
 
 def _cut(mine) -> str:
@@ -160,19 +160,24 @@ def _machines(hardware) -> str:
     return " or ".join(dict.fromkeys(map(short, [hardware] if isinstance(hardware, str) else hardware)))
 
 # %% ../nbs/15_figures.ipynb #23ad8575
-def foot(figure: Figure, mine: list) -> str:
-    "The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs, rates and seeds; networks and hardware."
+def foot(figure: Figure, mine: list, log: bool = True) -> str:
+    """The lines below a picture of the runs `mine`, as wide as a page: data, attack, epochs, rates and seeds; networks and hardware.
+    `log`: whether an axis is logarithmic."""
     c = mine[0].c
     count = f"{c.per_class} training images a class" if c.per_class else "all training images"
     if figure.spec.get("extra") == "adaptive": count += ", about a thousand of them and of the test images measured"
     seeds = sorted({r.c.seed for r in mine})
-    seeds = (f"mean and standard deviation over seeds {', '.join(map(str, seeds))} (on log axes of the logarithm)"
+    seeds = (f"mean and standard deviation over seeds {', '.join(map(str, seeds))}" + " (on log axes of the logarithm)" * log
              if len(seeds) > 1 else f"seed {seeds[0]}")
-    first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count}", f"{c.norm}, eps {plots.radius_labels([figure.eps])[0]}",
+    eps = f"eps {plots.radius_labels([figure.eps])[0]}"
+    if "trained" in figure.spec: eps = f"trained at the radii shown, attacked at {eps}"
+    elif "measured" in figure.spec: eps = "attacked at the radii shown"
+    first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count}", f"{c.norm}, {eps}",
              f"{c.epochs} epochs{_cut(mine)}", *_rates(mine), seeds]
-    widths = dict.fromkeys(f"{plots.ARCH_TITLES.get(r.c.arch, r.c.arch)} of width {r.c.width}" for r in mine)
-    hardware = provenance(figure, mine)["hardware"]
-    return "\n".join(fill("; ".join(line), 112) for line in (first, [*widths, _machines(hardware)]))
+    widths = dict.fromkeys(f"{plots.ARCH_TITLES[r.c.arch]} of width {r.c.width}" for r in mine)
+    layers = ["layers: s stage, b block, h penultimate"] if figure.spec.get("extra", "").startswith(("layers", "adaptive")) else []
+    last = [*widths, *layers, _machines(provenance(figure, mine)["hardware"])]
+    return "\n".join(fill("; ".join(line), 112) for line in (first, last))
 
 # %% ../nbs/15_figures.ipynb #458ba57e
 def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
@@ -183,7 +188,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     if shown != figure.spec["regimes"] and not f"{part}_".startswith(tuple(f"{r}_" for r in shown)):
         part = "_".join(filter(None, ("all" if shown == REGIMES else "_".join(shown), part)))
     old = out_folder() / f"{stem(figure, part)}.csv"
-    if picture: picture.supxlabel(foot(figure, mine), size=6, color="0.3")
+    if picture: picture.supxlabel(foot(figure, mine, any(ax.get_yscale() == "log" for ax in picture.axes)), size=6, color="0.3")
     if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 

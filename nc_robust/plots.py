@@ -188,7 +188,7 @@ LAYERS = [(*METRICS[m], _look(m)) for m in ("nc1", "equinorm_cv", "equiangular")
 LAYERS += [("NC4 (centres of\nthe same view)", "share", _look("nc4"))]
 
 _both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {view}")),
-                              (view, metric, "test", dict(label="test", color="0.35", ls=":", marker="^"))]
+                              (view, metric, "test", dict(label="test, the row's view", color="0.35", ls=":", marker="^"))]
 CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),            # figures 12 and 14
            ("NCC robustness\n(perturbed)", "share", _both("perturbed", "ncc_accuracy")),
            ("match with clean\ncentres (clean)", "share", _both("clean", "ncc_match")),

@@ -138,12 +138,12 @@ NUMBERS = {
     r"differ from a simplex's by ([\d.]+) and ([\d.]+) after the first epoch, by ([\d.]+) and ([\d.]+) at the end":
         lambda: [x for when in ("first", "last") for x in each(lambda e: getattr(e, when)("st", "clean", "equiangular"), "fig2_st")],
     r"cosines come on average within ([\d.]+) and ([\d.]+) of": lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at"),
-    r"NC1 stays at (\d+) and (\d+), and the attack moves the means by ([\d.]+) and ([\d.]+) rad":
-        lambda: [x for key in (("clean", "nc1"), ("perturbed", "simplex_similarity"))
-                 for x in each(lambda e: e.last("at", *key, "test"), "fig2_at")],
+    r"NC1 falls only to (\d+) and (\d+) \(ST: (\d+) and (\d+)\), and the attack moves the means by ([\d.]+) and ([\d.]+) rad":
+        lambda: [x for r, *key in (("at", "clean", "nc1"), ("st", "clean", "nc1"), ("at", "perturbed", "simplex_similarity"))
+                 for x in each(lambda e: e.last(r, *key, "test"), f"fig2_{r}")],
     r"most of the way, ([\d.]+) of the angle between two vertices": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
-    r"class means lie ([\d.]+) and ([\d.]+) rad apart": lambda: value(10),
+    r"class means, centred, lie ([\d.]+) and ([\d.]+) rad apart": lambda: value(10),
     r"([\d.]+) and ([\d.]+) times with batch norm frozen": lambda: value(13, regime="trades_frozen_bn"),
     r"; ([\d.]+) and ([\d.]+) times as its own authors": lambda: value(13, regime="trades"),
     r"all fit: ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times frozen, ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times not":
