@@ -73,6 +73,7 @@ if __name__ == "__main__":
                                          ("trades_frozen_bn", "vgg11", "linf"))):
         extras = i < 2                                               # they depend on network and norm, not on the regime
         here = tables("cpu", extras, regime=r, arch=arch, norm=norm)
-        with patch.object(runs, "fast_step", recorded_step), Elsewhere(): there = tables(DEVICE, extras, regime=r, arch=arch, norm=norm)
-        assert len(here) == len(there) and all(a.equals(b) for a, b in zip(here, there)), f"{r} {arch} {norm}: another table than on the CPU"
+        with patch.object(runs, "fast_step", recorded_step), Elsewhere():
+            there = tables(DEVICE, extras, regime=r, arch=arch, norm=norm)
+        assert all(a.equals(b) for a, b in zip(here, there, strict=True)), f"{r} {arch} {norm}: another table than on the CPU"
         print(r, arch, norm, "alike")

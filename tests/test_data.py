@@ -167,6 +167,14 @@ def test_cifar_is_downloaded_by_one_process(tmp_path, monkeypatch):
     (tmp_path / "new/whole").touch(); calls.clear()
     assert load("cifar10", data_root=str(tmp_path / "new")).classes == ["a", "b"] and calls == [False, False]
 
+def test_a_class_without_images_is_named():
+    "Wherever the gap is; and statistics are of uint8 images."
+    for y, gap in ((np.array([0, 2]), "dog"), (np.array([0, 1]), "eel")):
+        with pytest.raises(ValueError, match=f"class '{gap}' has no images"):
+            balanced(np.zeros((2, 1, 8, 8), np.uint8), y, 1, at_most=True, classes=["cat", "dog", "eel"])
+    with pytest.raises(ValueError, match="must be uint8"): statistics(torch.rand(2, 1, 8, 8))
+    with pytest.raises(ValueError, match="unknown dataset"): load(None)
+
 def test_unknown_dataset():
     "The message lists what there is."
     with pytest.raises(ValueError, match="folder.*digits100"): load("mnist")

@@ -2,9 +2,10 @@
 import math
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.attacks import gaussian, pgd
+from nc_robust.attacks import gaussian, pgd, project, random_perturb
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
 from nc_robust.metrics import neural_collapse
+from nc_robust.models import vgg11
 from nc_robust.plans import plan
 from nc_robust.data import load
 from nc_robust.runs import Run, history, threads
@@ -207,3 +208,35 @@ def test_threads_given(monkeypatch, tmp_path):
 def test_a_device_has_one_name():
     "However the CPU is named, a run is on `cpu`."
     for given in ("cpu", "cpu:0", torch.device("cpu")): assert Run(configure("st", "vgg11", "smoke"), device=given).device == "cpu"
+
+REMEDY = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+IMAGES, LABELS = torch.rand(6, 1, 4, 4), torch.arange(6) % 3
+@pytest.mark.parametrize("x, y, more, says", [
+    (IMAGES.double(), LABELS, {}, r"x is torch.float64, the model torch.float32; give x.to\(torch.float32\)"),
+    (torch.where(IMAGES > IMAGES.median(), math.nan, IMAGES), LABELS, {}, "NaN or infinite pixels in 6 of 6 images"),
+    (IMAGES.numpy(), LABELS, {}, "got ndarray; torch.as_tensor makes a tensor"), ((255 * IMAGES).byte(), LABELS, {}, r"x.float\(\) / 255"),
+    (IMAGES[:3, 0], LABELS[:1], {}, r"looks like one image; give x\[None\]"), (IMAGES, LABELS.float(), {}, r"\.long\(\) makes them whole"),
+    (IMAGES, torch.eye(6), {}, r"\.argmax\(1\), if it is one-hot"), (IMAGES, LABELS[:, None], {}, r"\.squeeze\(1\)"),
+    (IMAGES, LABELS, dict(eps=128, norm="l2"), "did you mean 128/255"), (IMAGES, LABELS, dict(dtype="bf16"), "torch.bfloat16")])
+def test_pgd_says_the_remedy(x, y, more, says):
+    "The commonest slips are answered with what makes them right."
+    with pytest.raises(ValueError, match=says): pgd(REMEDY, x, y, **dict(eps=0.1) | more)
+
+@pytest.mark.parametrize("eps", [-0.1, math.nan])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_parts_of_an_attack_refuse_a_bad_radius(norm, eps):
+    "`project` and `random_perturb` alone would move pixels out of the ball, or make NaN of them."
+    for part in (lambda: project(IMAGES, IMAGES, eps, norm), lambda: random_perturb(IMAGES, eps, norm)):
+        with pytest.raises(ValueError, match="eps must be a number >= 0"): part()
+
+def test_one_folder_is_one_run(tmp_path, monkeypatch):
+    "However the path is written; and it must be written."
+    (tmp_path / "mine").mkdir(); monkeypatch.chdir(tmp_path / "mine")
+    names = {run_name(configure("st", "vgg11", "pilot", dataset=f"folder:{p}")) for p in (".", "../mine", tmp_path / "mine")}
+    assert len(names) == 1 and "-folder_mine-" in names.pop()
+    with pytest.raises(ValueError, match="names no folder"): configure("st", "vgg11", "pilot", dataset="folder:")
+
+def test_statistics_of_models():
+    "A deviation of 0 is refused, a tensor is taken."
+    assert torch.equal(vgg11(3, 1, 8, torch.tensor([0.5]), torch.tensor([2.0])).std.flatten(), torch.tensor([2.0]))
+    with pytest.raises(ValueError, match="std must be above 0"): vgg11(3, 1, 8, (0.5,), (0.0,))

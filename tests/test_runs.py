@@ -309,6 +309,22 @@ def test_publishing_stops_at_a_damaged_table(done, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "history", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(ValueError, match="unknown table 'layer'; did you mean layers"): results.extra(done[0], "layer")
 
+def test_radii_are_checked_before_training():
+    "A bad radius costs no training, and a table of other radii is not handed out for these."
+    run = Run(configure("st", "vgg11", "smoke", epochs=1))
+    for radii in (None, (), (-0.1,), (0.1, 0.1), (float("nan"),)):
+        with pytest.raises(ValueError, match="radi"): results.extra(run, "radii", radii)
+    with pytest.raises(ValueError, match="no step size"): results.extra(Run(configure("st", "vgg11", "smoke", eps=0.0)), "radii", (0.1,))
+    assert not run.folder.exists()
+    assert set(results.extra(run, "radii", (0.1,), progress=False)["view"]) == {"eps=0.1"}
+    with pytest.raises(ValueError, match="holds eps=0.1, not eps=0.10001"): results.extra(run, "radii", (0.10001,))
+
+def test_published_runs_in_the_precision_asked_for():
+    "One that is given is kept; else whichever there is."
+    ask = lambda **more: plans.plan("at", "vgg11", 1, "pilot", dataset="folder:cifar10", source="published", **more)[0]
+    assert [ask(precision=p).c.precision for p in ("fp32", "bf16", None)] == ["fp32", "bf16", "bf16"]
+    assert not history(ask(precision="fp32")).equals(history(ask(precision="bf16")))
+
 def test_publishing_keeps_runs_apart(done, tmp_path, monkeypatch):
     "Only finished runs are published, and one of another precision goes beside what is there, not over it."
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
