@@ -95,7 +95,7 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
         raise ValueError(f"x of shape {tuple(x.shape)} with one label looks like one image; give x[None] and y.view(1)")
     if y is not None: class_labels(y, len(x))
     if norm_name(norm) == "l2" and eps > (diagonal := x[0].numel()**0.5):
-        raise ValueError(f"eps={eps:g} is longer than the diagonal of all images, {diagonal:.3g}; did you mean {eps:g}/255?")
+        raise ValueError(f"eps={eps:g} is more than any two such images can lie apart, {diagonal:.3g}; did you mean {eps:g}/255?")
 
 # %% ../nbs/04_attacks.ipynb #04a00001
 def _check_batch(x):

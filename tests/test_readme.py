@@ -112,6 +112,24 @@ def by_one_seed(numbers, seeds="1,2,3", **what):
     one, more = judged("1"), judged(seeds)
     return [sum(a != b for a, b in zip(one, more, strict=True)), len(one)]
 
+def in_float32():
+    "NC1 in float32 over that in bfloat16, where both are published: smallest, second largest, largest; and verdicts that float32 turns."
+    end = lambda c, p: Evidence(collect(plan(*c, "pilot", dataset="folder:cifar10", precision=p, source="published")), 10).last(
+        c[0], "clean", "nc1")
+    cases = [(r, a, s) for r in ("st", "at", "trades", "trades_frozen_bn") for a in ARCHS for s in (1, 2, 3)
+             if plan(r, a, s, "pilot", dataset="folder:cifar10", precision="fp32", source="published")[0].csv.exists()]
+    ratios = sorted(end(c, "fp32") / end(c, "bf16") for c in cases)
+    assert len(cases) == 12
+    def judged(**what):
+        figs = [figures.Figure(f"fig{n}", "st" if n in (11, 12) else None, scale="pilot", dataset="folder:cifar10", source="published",
+                               **what) for n in (2, 3, 4, 11, 12, 16)]
+        return [v for f in figs for v in verdicts.rows(f, figures.table(f)).verdict]
+    one = judged(seeds=1, precision="bf16")
+    turned = [sum(a != b for a, b in zip(one, judged(**w), strict=True)) for w in (
+        dict(seeds=1, precision="fp32"), dict(seeds=2, precision="bf16"), dict(seeds=3, precision="bf16"))]
+    assert len(set(turned)) == 1
+    return [turned[0], len(one), ratios[0], ratios[-2], ratios[-1]]
+
 def all_verdicts_stay(*figures, **what):
     changed, all_of_them = by_one_seed(*figures, **what)
     assert changed == 0
@@ -127,6 +145,8 @@ def published_trades_loop():
 NUMBERS = {
     r"on digits (\d+) of (\d+) verdicts change when seeds 2 and 3 join seed 1":
         lambda: by_one_seed((2, 3, 4, 5, 11, 12, 15, 16), scale="quick"),
+    r"(\d+) of (\d+) verdicts of seed 1, as many as seed 2 or 3 does; NC1 is ([\d.]+) to ([\d.]+) times that in bfloat16, once ([\d.]+)":
+        in_float32,
     r"on `digits100` (\d+) of (\d+);": lambda: by_one_seed((6, 7, 8, 9, 10, 13, 14), scale="quick"),
     r"on CIFAR-100 none of (\d+) when seed 2 does":
         lambda: all_verdicts_stay((6, 8, 10), "1,2", scale="pilot", dataset="folder:cifar100"),
