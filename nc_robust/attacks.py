@@ -99,8 +99,9 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
 
 # %% ../nbs/04_attacks.ipynb #04a00001
 def _check_batch(x):
-    if not torch.is_tensor(x): raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {told(x)}")
-    if not x.is_floating_point(): raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {x.dtype}; x.float() / 255 makes them")
+    if not torch.is_tensor(x) or not x.is_floating_point():
+        got = f"{x.dtype}; x.float() / 255 makes them" if torch.is_tensor(x) else told(x)
+        raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {got}")
     if torch.finfo(x.dtype).bits < 32:
         raise ValueError(f"{x.dtype} is too coarse for pixels: steps would leave the eps-ball; give x.float(), and `lambda x: model(x.to"
                          f"({x.dtype}))`, after model.eval(), if the model needs it")
@@ -122,7 +123,8 @@ def _logits(model, x):
         raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}"
                          f"{'' if torch.is_tensor(z) else '; take them out, model.eval() first: lambda x: model(x)[0]'}")
     if z.shape[1] < 2:
-        raise ValueError("the model returns one logit; two classes need two, model.eval() first: lambda x: torch.cat([-model(x), model(x)], 1)")
+        raise ValueError("the model returns one logit; two classes need two, model.eval() first: "
+                         "lambda x: torch.cat([-model(x), model(x)], 1)")
     return z
 
 def check_labels(logits, y):
@@ -235,7 +237,8 @@ def pgd(
     form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
     norm = norm_name(norm)
     _check_options(y, targeted, dtype, objective=objective, start=start, bn=bn, gradient=gradient)
-    if torch.is_inference_mode_enabled(): raise ValueError("an attack needs gradients; leave torch.inference_mode() (Lightning: Trainer(inference_mode=False))")
+    if torch.is_inference_mode_enabled():
+        raise ValueError("an attack needs gradients; leave torch.inference_mode() (Lightning: Trainer(inference_mode=False))")
     if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
     y = None if y is None else y.long()

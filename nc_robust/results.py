@@ -52,7 +52,8 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     if run.source == "published": return published(run, key)
     history(run, **options)
     if (t := whole_table(run.table_file(key))) is None:
-        with locked(run, options.get("max_minutes")): t = read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, options))
+        with locked(run, options.get("max_minutes")):
+            t = read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, options))
     if radii and list(t["view"].unique()) != (asked := [f"eps={r:.6g}" for r in radii]):
         raise ValueError(f"{run.table_file(key)} holds {', '.join(t['view'].unique())}, not {', '.join(asked)}; move it away")
     return t
