@@ -219,7 +219,8 @@ def _two_passes(batches, num_classes, weight, bias, reference):
     simplex = Simplex(m.means, m.counts, dtype)
     if (f := torch.finfo(dtype)).bits < 32:
         warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads "
-                      f"are lost, {simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=3)
+                      f"are lost, {simplex.rank} of {len(simplex.s)} directions are resolved; "
+                      "compute them in float32, outside autocast", stacklevel=3)
     spread, seen = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
     for h, y in batches():
         seen.add(h[:, :0], y)                                    # the labels alone
