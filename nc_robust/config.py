@@ -58,17 +58,17 @@ def same_device(**tensors):
 
 # %% ../nbs/00_config.ipynb #02355a7d
 def told(t) -> str:
-    "What a wrong argument `t` is, and what makes it right: for messages."
+    "What a wrong argument `t` is: for messages."
     if not torch.is_tensor(t): return f"{type(t).__name__}; torch.as_tensor makes a tensor"
-    remedy = (".flatten(1) makes rows" if t.ndim > 2 else ".squeeze(1) makes one row of them" if t.ndim == 2 and t.shape[1] == 1
-              else ".long() makes them whole" if t.is_floating_point() and t.ndim == 1 else "")
-    return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}{remedy and '; ' + remedy}"
+    return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
 
 def class_labels(y, n: int):
     "The `n` labels `y` (N,) as int64; a `ValueError` that says how to make them of what is none."
-    if torch.is_tensor(y) and y.shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.long()
-    one_hot = torch.is_tensor(y) and y.ndim == 2 and len(y) == n and y.shape[1] > 1
-    raise ValueError(f"y must hold {n} whole-number labels, one for each row, got {told(y)}{'; .argmax(1), if it is one-hot' * one_hot}")
+    shape = tuple(y.shape) if torch.is_tensor(y) else None
+    if shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.long()
+    remedy = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them"}.get(shape, "")
+    if shape and shape[0] == n and len(shape) == 2 and not remedy: remedy = "; .argmax(1), if it is one-hot"
+    raise ValueError(f"y must hold {n} whole-number labels, one for each row, got {told(y)}{remedy}")
 
 # %% ../nbs/00_config.ipynb #ebd68d62
 def norm_name(norm) -> str:

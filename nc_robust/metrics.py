@@ -51,7 +51,8 @@ def _checked(h, y, num_classes):
     "`h` and `y` if they fit together; one clear error otherwise."
     same_device(h=h, y=y)
     if not torch.is_tensor(h) or h.ndim != 2 or not h.is_floating_point():
-        raise ValueError(f"h must be a float tensor (N, p), got {told(h)}")
+        rows = "; .flatten(1) makes rows" if torch.is_tensor(h) and h.ndim > 2 else ""
+        raise ValueError(f"h must be a float tensor (N, p), got {told(h)}{rows}")
     y = class_labels(y, len(h))
     if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes!r}")

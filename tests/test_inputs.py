@@ -4,10 +4,10 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from nc_robust.attacks import gaussian, pgd, project, random_perturb
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
-from nc_robust.metrics import neural_collapse
+from nc_robust.metrics import neural_collapse, simplex_similarity
 from nc_robust.models import vgg11
 from nc_robust.plans import plan
-from nc_robust.data import load
+from nc_robust.data import load, statistics
 from nc_robust.runs import Run, history, threads
 
 junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats(), st.text(max_size=5), st.binary(max_size=3),
@@ -235,6 +235,12 @@ def test_one_folder_is_one_run(tmp_path, monkeypatch):
     names = {run_name(configure("st", "vgg11", "pilot", dataset=f"folder:{p}")) for p in (".", "../mine", tmp_path / "mine")}
     assert len(names) == 1 and "-folder_mine-" in names.pop()
     with pytest.raises(ValueError, match="names no folder"): configure("st", "vgg11", "pilot", dataset="folder:")
+
+def test_a_remedy_fits_what_is_wanted():
+    "Rows are not offered to who must give images, whole numbers not to who must give means."
+    for call in (lambda: statistics(torch.rand(8, 8, 1)), lambda: simplex_similarity(torch.rand(3), torch.rand(3))):
+        with pytest.raises(ValueError) as e: call()
+        assert "makes" not in str(e.value)
 
 def test_statistics_of_models():
     "A deviation of 0 is refused, a tensor is taken."
