@@ -63,7 +63,7 @@ def told(t) -> str:
     return f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}"
 
 def class_labels(y, n: int):
-    "The `n` labels `y` (N,) as int64; a `ValueError` that says how to make them of what is none."
+    "The `n` labels `y` (N,) as int64; a `ValueError` that says how to convert what is not such a tensor."
     shape = tuple(y.shape) if torch.is_tensor(y) else None
     if shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.long()
     remedy = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them"}.get(shape, "")

@@ -195,7 +195,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
 # %% ../nbs/15_figures.ipynb #ea290f97
 def publish(figure: Figure):
     """Copy a drawn `figure` (pictures, tables, claims) and the tables of its finished runs from `out/` and `runs/` to `figures/`.
-    What another plan drew under the same name stays where it is, and what is there of more runs than these (verdicts of three seeds)."""
+    Files of the same name drawn from other runs are left in `out/`; published ones that rest on more runs than these (verdicts of three seeds) stay."""
     mine, there = {r.name for r in (*figure.runs, *figure.baseline)}, runs_root("published").parent
     drawn = [f for f in sorted(out_folder().glob(f"{figure.name}_*.csv")) if set() < _rests_on(f) <= mine]
     for r in figure.runs: results.publish(r, with_pictures=figure.name == "fig1")

@@ -140,7 +140,7 @@ def arguments(run: Run) -> list:
 
 # %% ../nbs/13_plans.ipynb #5d1f0a1a
 def _train_apart(run: Run, bar, running: list, stop=()):
-    "Train `run` in a process of its own; every line it prints moves the bar on. What it says of an end that was asked for is not news."
+    "Train `run` in a process of its own; every line it prints moves the bar on. Its messages after a requested stop are ignored."
     command = [sys.executable, "-c", "from nc_robust.plans import main; main()", *arguments(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as p:
         running.append(p)

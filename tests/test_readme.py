@@ -76,7 +76,7 @@ HUNDRED = dict(dataset="folder:cifar100", per_class="30")
 
 def angle_left(e):
     "The angle of the targeted means to their target's clean mean, as a share of that between two vertices."
-    return e.last("st", "targeted", "simplex_similarity") / e.right
+    return e.last("st", "targeted", "simplex_similarity") / e.vertex_angle
 
 def fall_of_at(e):
     "How fast log NC1 falls over the layers under AT, ST's being 1."
