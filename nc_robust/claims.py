@@ -57,7 +57,7 @@ class Fit(Records):
 
     def fit(self, regime):
         "Training accuracy by epoch on what the regime trains on."
-        return self.series(regime, "clean" if regime == "st" else "perturbed", "accuracy")
+        return self.series(regime, "clean" if regime.removesuffix("_frozen_bn") == "st" else "perturbed", "accuracy")
 
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if it does not at the end."
@@ -180,8 +180,9 @@ def _(e, r):
     angles = t[t.metric == "angle"].value
     angle, met = angles.mean(), f"{angles.notna().sum()} of {len(angles)} classes"
     even = 2 / math.sqrt(t[t.metric == "count"].value.mean())
-    return (angle, angle < 0.25 * e.vertex_angle and spread["count"] > even and spread["predicted_norm"] > spread["clean_norm"],
-            f"mean angle (rad) over the {met} predicted < a quarter of {e.vertex_angle:.2f}; counts vary by {spread['count']:.0%} (> {even:.0%}), "
+    right = e.vertex_angle
+    return (angle, angle < 0.25 * right and spread["count"] > even and spread["predicted_norm"] > spread["clean_norm"],
+            f"mean angle (rad) over the {met} predicted < a quarter of {right:.2f}; counts vary by {spread['count']:.0%} (> {even:.0%}), "
             f"norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})")
 
 # %% ../nbs/16_claims.ipynb #b0e5dd22
@@ -244,14 +245,14 @@ def _(e, r):
             f"{norms / norms_at:.1f} times AT's); perturbed accuracy peaked at {e.fit(r).max():.2%}")
 
 # %% ../nbs/16_claims.ipynb #9c7ac9f6
-def _fit(v):
+def _log_line(v):
     "Slope per layer and R^2 of a line through log v."
     x, y = np.arange(len(v)), np.log(v)
     return np.polyfit(x, y, 1)[0], np.corrcoef(x, y)[0, 1] ** 2
 
 def _early(v): return v[:len(v) // 2]
 
-def _kept(e, r):
+def _share_kept(e, r):
     "The share of its clean accuracy that the best early layer's nearest-centre classifier keeps on perturbed training images."
     clean, perturbed = (_early(e.layers(r, v, "ncc_accuracy")) for v in ("clean", "perturbed"))
     return perturbed.max() / clean[perturbed.argmax()]
@@ -259,7 +260,7 @@ def _kept(e, r):
 # %% ../nbs/16_claims.ipynb #2706de66
 @claim(17, "layers, clean: log NC1 falls steadily with depth, more slowly under AT", (11, 13), AT)
 def _(e, r):
-    (st, fit), (at, fit_at) = (_fit(e.layers(k, "clean", "nc1")) for k in ("st", "at"))
+    (st, fit), (at, fit_at) = (_log_line(e.layers(k, "clean", "nc1")) for k in ("st", "at"))
     return (at / st, min(fit, fit_at) > 0.8 and st < at < 0,
             f"slope of log NC1 by layer, AT / ST ({at:.2f} / {st:.2f}), in (0, 1); R^2 of a line {fit_at:.2f}, {fit:.2f} > 0.8")
 
@@ -277,7 +278,7 @@ def _(e, r):
 def _(e, r):
     early, late = zip(*((_early(v).max(), v[-1]) for v in (e.layers(r, "perturbed", "ncc_accuracy", s) for s in ("train", "test"))))
     return (min(early), min(early) > 0.3 and max(late) < 0.1, "best early NCC robustness, lower of train and test > 0.3 "
-            f"({_kept(e, r):.0%} of the layer's clean accuracy on train); last layer {max(late):.2f} < 0.1")
+            f"({_share_kept(e, r):.0%} of the layer's clean accuracy on train); last layer {max(late):.2f} < 0.1")
 
 # %% ../nbs/16_claims.ipynb #79c102c1
 @claim(20, "layers: that early robustness is higher for ST than for AT", (12, 14), ST)
@@ -287,7 +288,7 @@ def _(e, r):
     st, at, v = early("st", "train"), early("at", "train"), min(more.values())
     return (v, v > 0, f"best early NCC robustness, ST - AT, lower of train ({more['train']:+.3f}) and test ({more['test']:+.3f}) > 0 (on "
             f"train at the layer that is best for ST {st.max() - at[st.argmax()]:+.3f}; of its clean accuracy ST's best keeps "
-            f"{_kept(e, 'st'):.0%}, AT's {_kept(e, 'at'):.0%})")
+            f"{_share_kept(e, 'st'):.0%}, AT's {_share_kept(e, 'at'):.0%})")
 
 # %% ../nbs/16_claims.ipynb #56c773c0
 @claim(21, "layers, train: NCC robustness and perturbed matching rate coincide", (12, 14), (*ST, *AT))

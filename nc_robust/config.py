@@ -109,6 +109,11 @@ class Config:
 
     def __post_init__(self): _check(self)
 
+    @property
+    def dtype(self):
+        "The autocast type of its passes; None for float32."
+        return torch.bfloat16 if self.precision == "bf16" else None
+
 # %% ../nbs/00_config.ipynb #7f088e76
 _set = object.__setattr__          # a `Config` is frozen for everyone else
 
@@ -190,14 +195,14 @@ def configure(
     for name in given: choice("setting", name, [f.name for f in fields(Config)])
     choice("regime", regime, REGIMES); choice("arch", arch, ARCHS)
     if dataset is None: dataset = DEFAULT_DATA[scale][classes == 100]
+    of_scale = {k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items()}    # by arch, or by regime
+    if dataset == "digits100" and scale in ("smoke", "quick"): of_scale |= dict(per_class=2, epochs=min(of_scale["epochs"], 150))
     known = lambda d: {k: v for k, v in d.items() if v is not None}
     given = known(given)
-    choices = known({k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items()})
-    if dataset == "digits100" and scale in ("smoke", "quick"): choices |= dict(per_class=2, epochs=min(choices["epochs"], 150))
     eps, step = RADIUS["digits" if str(dataset).startswith("digits") else "images", norm_name(norm)]
     given["eps"] = radius("eps", given.get("eps", eps), norm)
-    base = dict(step_size=step * given["eps"] / eps, precision=default_precision())
-    return Config(**{**base, **choices, **given, "regime": regime, "arch": arch, "dataset": dataset, "norm": norm})
+    defaults = dict(step_size=step * given["eps"] / eps, precision=default_precision())
+    return Config(**defaults | known(of_scale) | given | dict(regime=regime, arch=arch, dataset=dataset, norm=norm))
 
 # %% ../nbs/00_config.ipynb #00c00005
 def from_text(text: str):

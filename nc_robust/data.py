@@ -143,15 +143,15 @@ LABEL = "nc_robust images"
 def _cached(key: str, make):
     "`make()` -> dict of arrays, kept in the cache folder under `key` with a checksum; of several processes one makes it."
     path = cache_dir() / f"{key}.npz"
-    if (arrays := _kept(path)) is not None: return arrays
+    if (arrays := _from_cache(path)) is not None: return arrays
     with alone(path):
-        if (arrays := _kept(path)) is None:
+        if (arrays := _from_cache(path)) is None:
             arrays, buffer = make(), io.BytesIO()
             np.savez(buffer, **arrays)
             write_bytes(path, seal(buffer.getvalue(), LABEL))
     return arrays
 
-def _kept(path):
+def _from_cache(path):
     if not path.exists(): return None
     try: return dict(np.load(io.BytesIO(unseal(path, LABEL))))
     except ValueError as e: set_aside(path, e)

@@ -108,7 +108,7 @@ def pictures(figure: Figure) -> dict:
     return found
 
 def picture_table(figure: Figure, last: dict) -> pd.DataFrame:
-    "The points and means of `{regime: picture}` as a table: run, regime, view, what, class, x, y, z."
+    "The points and means of `{regime: picture}` as a table: run, regime, view, what, cls (class), x, y, z."
     out = []
     for r in figure.runs:
         for name, classes in last[r.c.regime].items():
@@ -138,7 +138,7 @@ def provenance(figure: Figure, mine: list) -> dict:
 def _by(mine, key) -> dict:
     "{`key(run)`: the regimes of the runs `mine` that have it, as text}."
     found = {}
-    for r in mine: found.setdefault(key(r), {})[plots.REGIME_TITLES[r.c.regime]] = 1
+    for r in mine: found.setdefault(key(r), {})[plots.title(r.c.regime)] = 1
     return {k: " and ".join(names) for k, names in found.items()}
 
 def _cut(mine) -> str:
@@ -174,7 +174,7 @@ def foot(figure: Figure, mine: list, log: bool = True) -> str:
     elif "measured" in figure.spec: eps = "attacked at the radii shown"
     first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count}", f"{c.norm}, {eps}",
              f"{c.epochs} epochs{_cut(mine)}", *_rates(mine), seeds]
-    widths = dict.fromkeys(f"{plots.ARCH_TITLES[r.c.arch]} of width {r.c.width}" for r in mine)
+    widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)
     layers = ["layers: s stage, b block, h penultimate"] if figure.spec.get("extra", "").startswith(("layers", "adaptive")) else []
     last = [*widths, *layers, _machines(provenance(figure, mine)["hardware"])]
     return "\n".join(fill("; ".join(line), 112) for line in (first, last))
@@ -195,10 +195,13 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
 # %% ../nbs/15_figures.ipynb #ea290f97
 def publish(figure: Figure):
     """Copy a drawn `figure` (pictures, tables, claims) and the tables of its finished runs from `out/` and `runs/` to `figures/`.
-    Files of the same name drawn from other runs are left in `out/`; published ones that rest on more runs than these (verdicts of three seeds) stay."""
+    What other runs drew under the same name stays behind; what is published of more runs (verdicts of three seeds) stays."""
     mine, there = {r.name for r in (*figure.runs, *figure.baseline)}, runs_root("published").parent
     drawn = [f for f in sorted(out_folder().glob(f"{figure.name}_*.csv")) if set() < _rests_on(f) <= mine]
-    for r in figure.runs: results.publish(r, with_pictures=figure.name == "fig1")
+    if not drawn: print(f"nothing is drawn of these runs of {figure.name} yet"); return
+    shown = set().union(*map(_rests_on, drawn))
+    for r in figure.runs:
+        if r.name in shown: results.publish(r, with_pictures=figure.name == "fig1")
     for f in drawn:
         if (old := there / f.name).exists() and _rests_on(f) < _rests_on(old): print(f"{old} rests on more runs and stays"); continue
         for g in map(f.with_suffix, (".csv", ".png", ".pdf")):                  # what was set aside as damaged stays behind

@@ -95,7 +95,7 @@ def save_state(path: Path, state: dict):
     write_bytes(path, seal(buffer.getvalue(), CHECKPOINT))
 
 def load_state(path: Path) -> dict:
-    "Load what `save_state` saved, onto the CPU; a `ValueError` says what is wrong with the file. Running out of memory is not reported as a damaged file."
+    "Load what `save_state` saved, onto the CPU; a `ValueError` says what is wrong with the file (never a lack of memory)."
     body = unseal(path, CHECKPOINT)
     try: return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError) as e:

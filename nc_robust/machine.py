@@ -92,7 +92,7 @@ def _digest(source):
 def provenance(device="cpu") -> dict:
     "Version, commit, code, hardware and libraries, as text: what a number has to name."
     hardware = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
-    return dict(version=nc_robust.__version__, commit=_commit(), code=code(), hardware=hardware,
+    return dict(version=nc_robust.__version__, commit=_commit(), code=code(), hardware=hardware, threads=str(torch.get_num_threads()),
                 torch=str(torch.__version__), python=platform.python_version())
 
 def _commit():

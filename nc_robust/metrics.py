@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_duality', 'angles', 'etf_angle',
-           'angular_distance', 'simplex_similarity', 'nc1_pinv', 'Spread', 'nc1_spectrum', 'summary', 'neural_collapse',
-           'neural_collapse_batches']
+           'angular_distance', 'simplex_similarity', 'nc1_pinv', 'Spread', 'nc1_spectrum', 'SecondPass', 'summary',
+           'neural_collapse', 'neural_collapse_batches']
 
 # %% ../nbs/05_metrics.ipynb #ba345512
 import math, numbers, warnings
@@ -34,9 +34,9 @@ class Means:
         return self.sums / torch.where(self.counts > 0, self.counts, math.nan)[:, None]
 
 # %% ../nbs/05_metrics.ipynb #b7086510
-def _pieces(h, y, num_classes: int, entries: int = 2**23):
-    "Row slices of `h` and `y`: what is made of each, rows by dimensions or by classes, has at most about so many `entries`."
-    n = max(1, entries // max(1, h.shape[1], num_classes))
+def _pieces(h, y, num_classes: int):
+    "Row slices of `h` and `y`: what is made of each, rows by dimensions or by classes, has at most about 8 million entries."
+    n = max(1, 2**23 // max(1, h.shape[1], num_classes))
     return zip(h.split(n), y.split(n))
 
 def class_means(h, y, num_classes: int):
@@ -69,7 +69,7 @@ class Simplex:
     span, `vertices` (C', min(C'-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present."""
     def __init__(self, means, counts=None, dtype=torch.float32):
         "From `means` (C, p), NaN for an empty class, weighted by `counts` (C,); `dtype` is that of the features."
-        self.present = ~means.isnan().any(1) if counts is None else counts > 0
+        self.present = ~means.isnan().all(1) if counts is None else counts > 0
         mu, self.num_classes = means[self.present].double(), len(means)
         if len(mu) == 0: raise ValueError("no class has any points")
         if not mu.isfinite().all(): raise ValueError("a class mean is NaN or infinite; the network has diverged")
@@ -123,7 +123,7 @@ def self_duality(W, M, frobenius: bool = False) -> float:
 
 # %% ../nbs/05_metrics.ipynb #a061bfc1
 def angles(a, b):
-    "Angle between corresponding rows of `a` and `b` (C, p), in radians, float64. `ValueError` on other shapes."
+    "Angle between corresponding rows of `a` and `b` (C, p), in radians (C,), float64; NaN for a zero row. `ValueError` on other shapes."
     _alike(a, b)
     u, v = (t.double() / t.double().norm(dim=1, keepdim=True) for t in (a, b))
     return 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))
@@ -137,14 +137,14 @@ def angular_distance(mu, mu2) -> float:
     """Mean angle between the class means `mu` and `mu2` (C, p), not centred; radians (appendix B).
     Classes empty in either are left out."""
     _alike(mu, mu2)
-    both = ~(mu.isnan().any(1) | mu2.isnan().any(1))
+    both = ~(mu.isnan().all(1) | mu2.isnan().all(1))
     return angles(mu[both], mu2[both]).mean().item()
 
 def simplex_similarity(mu, mu2) -> float:
     """Mean angle between the class means `mu` and `mu2` (C, p), each centred at the plain mean of its rows;
     radians (appendix B). Classes empty in either are left out."""
     _alike(mu, mu2)
-    both = ~(mu.isnan().any(1) | mu2.isnan().any(1))
+    both = ~(mu.isnan().all(1) | mu2.isnan().all(1))
     mu, mu2 = mu[both].double(), mu2[both].double()
     return angles(mu - mu.mean(0), mu2 - mu2.mean(0)).mean().item()
 
@@ -158,26 +158,49 @@ def nc1_pinv(h, y, C: int) -> float:
 
 # %% ../nbs/05_metrics.ipynb #7f447688
 class Spread:
-    "The second pass: feed the same points again; states with the same `simplex` and `reference` can be merged."
+    "The second pass for NC1: feed the same points again; states around the same means can be merged."
+    def __init__(self, simplex: Simplex): self.simplex, self.squares, self.drift, self.n = simplex, 0, 0, 0
+
+    def add(self, h, y):
+        "Count points `h` (N, p) with labels `y` (N,). Returns itself. `ValueError` if a label has no mean in the simplex."
+        self._spread(self.simplex.coordinates(h), y)
+        return self
+
+    def _spread(self, z, y):
+        x = self.simplex
+        if x.C < x.num_classes and not x.present[y].all():
+            raise ValueError("a label of the second pass was not among those of the first; feed the same points again")
+        away = z - x.vertices[x.present.long().cumsum(0)[y] - 1]         # of each point from its class mean
+        self.squares, self.drift, self.n = self.squares + away.square().sum(0), self.drift + away.sum(0), self.n + len(z)
+
+    def merge(self, other):
+        "Count what `other` has counted, too; returns itself. `ValueError` if it was counted around other means."
+        if not torch.equal(self.simplex.M, other.simplex.M): raise ValueError("spreads around different means do not add up")
+        self.squares, self.drift, self.n = self.squares + other.squares, self.drift + other.drift, self.n + other.n
+        return self
+
+# %% ../nbs/05_metrics.ipynb #b84e6232
+def nc1_spectrum(spread: Spread):
+    "C var_k / s_k^2 for the kept directions, largest singular value first, (rank,); the sum is NC1 (equation above)."
+    s, r = spread.simplex.s, spread.simplex.rank
+    return spread.simplex.C * (spread.squares / spread.n)[:r] / s[:r] ** 2
+
+# %% ../nbs/05_metrics.ipynb #640abd7f
+class SecondPass(Spread):
+    "NC1 and the decisions of nearest centres in one pass. `reference`: the simplex of other points, usually clean training images."
     def __init__(self, simplex: Simplex, reference: Simplex = None):
-        self.simplex, self.reference = simplex, reference or simplex
-        self.squares, self.drift, self.n = 0, 0, 0
-        self.counts = dict(nc4=0, ncc_match=0, ncc_accuracy=0)
+        super().__init__(simplex)
+        self.reference, self.counts = reference or simplex, dict(nc4=0, ncc_match=0, ncc_accuracy=0)
 
     def add(self, h, y, decision=None):
         """Count points `h` (N, p) with labels `y` (N,) and the network's decisions (N,), if there is a network. Returns itself.
         `ValueError` if a label has no mean in the simplex."""
-        if self.simplex.C < self.simplex.num_classes and not self.simplex.present[y].all():
-            raise ValueError("a label of the second pass was not among those of the first; feed the same points again")
         z = self.simplex.coordinates(h)
-        rows = self.simplex.present.long().cumsum(0)[y] - 1
-        away = z - self.simplex.vertices[rows]
-        self.squares, self.drift, self.n = self.squares + away.square().sum(0), self.drift + away.sum(0), self.n + len(h)
+        self._spread(z, y)
         own = self.simplex.nearest(z)
         near = own if self.reference is self.simplex else self.reference.nearest(self.reference.coordinates(h))
-        self._count(ncc_accuracy=near == y)
-        if decision is None: self._count(nc4=None, ncc_match=None)
-        else: self._count(nc4=own != decision, ncc_match=near == decision)
+        self._count(ncc_accuracy=near == y, nc4=None if decision is None else own != decision,
+                    ncc_match=None if decision is None else near == decision)
         return self
 
     def _count(self, **hits):
@@ -185,20 +208,13 @@ class Spread:
         for k, v in hits.items(): self.counts[k] = self.counts[k] + (math.nan if v is None else v.sum())
 
     def merge(self, other):
-        "Count what `other` has counted, too; returns itself. `ValueError` if it was counted around other means."
-        if not torch.equal(self.simplex.M, other.simplex.M): raise ValueError("spreads around different means do not add up")
-        self.squares, self.drift, self.n = self.squares + other.squares, self.drift + other.drift, self.n + other.n
+        "As of `Spread`, the decisions too."
+        super().merge(other)
         for k, v in other.counts.items(): self.counts[k] = self.counts[k] + v
         return self
 
-# %% ../nbs/05_metrics.ipynb #b84e6232
-def nc1_spectrum(spread: Spread):
-    "C var_k / s_k^2 for the kept directions, largest singular value first, (rank,); the sum is NC1."
-    s, r = spread.simplex.s, spread.simplex.rank
-    return spread.simplex.C * (spread.squares / spread.n)[:r] / s[:r] ** 2
-
 # %% ../nbs/05_metrics.ipynb #5c08d1a2
-def summary(spread: Spread, weight=None) -> dict:
+def summary(spread: SecondPass, weight=None) -> dict:
     "The dictionary of `neural_collapse` from a finished second pass."
     x = spread.simplex
     share = {k: float(v) / spread.n for k, v in spread.counts.items()}
@@ -211,6 +227,29 @@ def summary(spread: Spread, weight=None) -> dict:
         nc3=math.nan if W is None else self_duality(W, M),
         nc3_frobenius=math.nan if W is None else self_duality(W, M, frobenius=True), **share)
 
+# %% ../nbs/05_metrics.ipynb #4f1b7cf4
+def _check_shapes(h, shapes, **given):
+    for name, t in given.items():
+        if t is None: continue
+        shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
+        if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
+        if tuple(t.shape) != shape: raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}")
+        same_device(h=h, **{name: t})
+        absent = t.isnan().all(1) if name == "reference" else torch.zeros(len(t), dtype=torch.bool, device=t.device)
+        if not t[~absent].isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
+
+# %% ../nbs/05_metrics.ipynb #c98cdce6
+def _same_points(spread, first, second):
+    "`ValueError` unless both passes (`Means` of their labels) saw the same points: around the first's means they do not drift."
+    if not (spread.n and torch.equal(second.counts, first.counts)):
+        raise ValueError(f"the second pass gave {spread.n} points, the first {int(first.counts.sum())}, or other labels; batches() must "
+                         "start anew and give the same points each time")
+    size = (spread.squares.sum() / spread.n).sqrt() + spread.simplex.vertices.norm()
+    rounding = 1e-12 * spread.simplex.center.norm()              # of constant representations, which have no size
+    if (spread.drift / spread.n).norm() > 1e-5 * size + rounding:
+        raise ValueError("the points moved between the two passes; batches() must give the same ones each time: no augmentation, "
+                         "no new random numbers, the network in eval mode")
+
 # %% ../nbs/05_metrics.ipynb #05c00002
 @torch.no_grad()
 def _two_passes(batches, num_classes, weight, bias, reference):
@@ -222,18 +261,12 @@ def _two_passes(batches, num_classes, weight, bias, reference):
         warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads "
                       f"are lost, {simplex.rank} of {len(simplex.s)} directions are resolved; "
                       "compute them in float32, outside autocast", stacklevel=3)
-    spread, seen = Spread(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
+    spread, seen = SecondPass(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
     for h, y in batches():
         seen.add(h[:, :0], y)                                    # the labels alone
         z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
         spread.add(h, y, None if z is None else z.argmax(1))
-    if not (spread.n and torch.equal(seen.counts, m.counts)):
-        raise ValueError(f"the second pass gave {spread.n} points, the first {int(m.counts.sum())}, or other labels; batches() must "
-                         "start anew and give the same points each time")
-    size = (spread.squares.sum() / spread.n).sqrt() + simplex.vertices.norm()
-    if (spread.drift / spread.n).norm() > 1e-5 * size:           # around the means of the first pass it would be 0, but for rounding
-        raise ValueError("the points moved between the two passes; batches() must give the same ones each time: no augmentation, "
-                         "no new random numbers, the network in eval mode")
+    _same_points(spread, m, seen)
     return summary(spread, weight)
 
 # %% ../nbs/05_metrics.ipynb #11b56394
@@ -255,17 +288,6 @@ def neural_collapse(
     if bias is not None and weight is None: raise ValueError("bias is given without weight, the rows of the classifier")
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
     return _two_passes(lambda: _pieces(h, y, num_classes), num_classes, weight, bias, reference)
-
-# %% ../nbs/05_metrics.ipynb #4f1b7cf4
-def _check_shapes(h, shapes, **given):
-    for name, t in given.items():
-        if t is None: continue
-        shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
-        if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
-        if tuple(t.shape) != shape: raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}")
-        same_device(h=h, **{name: t})
-        absent = t.isnan().all(1) if name == "reference" else torch.zeros(len(t), dtype=torch.bool, device=t.device)
-        if not t[~absent].isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
 
 # %% ../nbs/05_metrics.ipynb #05c00004
 def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, reference=None) -> dict:

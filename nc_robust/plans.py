@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 import pandas as pd, torch
 from tqdm.std import tqdm
-from .config import Config, choice, configure, from_text, identity, listed, number
+from .config import ARCHS, DATASETS, NORMS, REGIMES, SCALES, Config, choice, configure, from_text, identity, listed, number
 from .data import batches, generator, pixels
 from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .results import extra
-from .runs import Run, Stopped, finished, history, length, published, time_left
+from .runs import Run, Stopped, finished, history, length, published, time_left, trained
 from .train import fast_step, regime, start
 
 # %% ../nbs/13_plans.ipynb #0c459684
@@ -58,9 +58,10 @@ def _todo(runs, name):
     if runs[0].source == "published":
         for r in runs: published(r, "history" if name == "pictures" else name)
         return []
-    lost = [r for r in runs if name != "history" and finished(r) and not (r.table_file(name).exists() or r.state_file.exists())]
-    if lost: print("finished, but the weights are gone; trained again: " + ", ".join(r.name for r in lost))
-    return [(r, n) for r in runs if (n := r.c.epochs - (0 if r in lost else r.epochs_done))]
+    needed = [r for r in runs if name != "history" and finished(r) and not r.table_file(name).exists()]
+    lost = {r.name: n for r in needed if (n := r.c.epochs - trained(r))}
+    if lost: print("finished, but the weights are gone; trained again: " + ", ".join(lost))
+    return [(r, n) for r in runs if (n := lost.get(r.name, r.c.epochs - r.epochs_done))]
 
 # %% ../nbs/13_plans.ipynb #ee717140
 def _about(runs) -> str:
@@ -99,11 +100,11 @@ def announce(runs: list, max_minutes: float = None, name: str = "history"):
     print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read")
 
 # %% ../nbs/13_plans.ipynb #9ff19d85
-USAGE = """nc-robust-run key=value ...     trains or resumes one run and prints its folder
-  regime=st|at|trades|st_frozen_bn|at_frozen_bn|trades_frozen_bn  arch=preact_resnet18|vgg11  seed=1
-  scale=smoke|quick|pilot|subset|paper
-  dataset=digits|digits100|cifar10|cifar100|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
-  norm=linf|l2  eps=8/255  epochs=... and every other field of Config      device=cpu
+USAGE = f"""nc-robust-run key=value ...     trains or resumes one run and prints its folder
+  regime={'|'.join(REGIMES)}  arch={'|'.join(ARCHS)}  seed=1
+  scale={'|'.join(SCALES)}
+  dataset={'|'.join(DATASETS)}|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
+  norm={'|'.join(NORMS)}  eps=8/255  epochs=... and every other field of Config      device=cpu
   max_minutes=60  stops cleanly; the same command goes on      quiet=true  a line an epoch instead of a bar"""
 KEYS = (*(f.name for f in fields(Config)), "scale", "classes", "data_root", "device", "max_minutes", "quiet")
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'REGIME_STYLES',
-           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'styled', 'quantities', 'curve', 'grid', 'columns_of', 'level',
-           'by_epoch', 'by_regime', 'by_layer', 'by_direction', 'by_radius', 'radius_labels', 'by_class',
+           'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'title', 'styled', 'quantities', 'curve', 'grid', 'columns_of',
+           'level', 'by_epoch', 'by_regime', 'by_layer', 'by_direction', 'by_radius', 'radius_labels', 'by_class',
            'simplex_panel', 'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/14_plots.ipynb #58b86ae6
@@ -28,6 +28,10 @@ VIEW_STYLES = {  # view: keywords of matplotlib's `plot`
 ARCH_TITLES = {"preact_resnet18": "PreActResNet18", "vgg11": "VGG11"}
 REGIME_TITLES = {"st": "ST", "at": "AT", "trades": "TRADES", "trades_frozen_bn": "TRADES, frozen batch norm",
                  "st_frozen_bn": "ST, frozen batch norm", "at_frozen_bn": "AT, frozen batch norm"}
+def title(name) -> str:
+    "How a picture calls a regime or an architecture; one that is not listed by its own name."
+    return ARCH_TITLES.get(name) or REGIME_TITLES.get(name) or str(name)
+
 STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
          "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.2, "lines.markersize": 3, "pdf.fonttype": 42,
          "figure.dpi": 110, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
@@ -60,7 +64,8 @@ def quantities(regime: str) -> list:
 # %% ../nbs/14_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style):
     """Draw `value` over column `x` of the rows `t` of one view: mean and band (none for Gaussian) over the column `seed`, of the
-    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no row the curve ends."""
+    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no row the curve ends. Returns its last
+    value, None if there is none."""
     kw, log = VIEW_STYLES.get(view, dict(label=view, color="k", marker="o")) | style, scale == "log"
     whole = t.groupby(x).seed.transform("nunique") == t.seed.nunique()
     t = t[whole & np.isfinite(t.value) & ((t.value > 0) | (not log))]
@@ -74,6 +79,7 @@ def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style
         ax.fill_between(mean.index, back(mean - std), back(mean + std), color=kw["color"], alpha=0.2, lw=0)
     if log: ax.set_yscale("log")
     if scale == "share": ax.set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
+    return back(mean).iloc[-1]
 
 # %% ../nbs/14_plots.ipynb #33bb3c58
 def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
@@ -119,9 +125,8 @@ def _round(low, high) -> list:
 # %% ../nbs/14_plots.ipynb #f1b695e7
 def columns_of(t, *by) -> list:
     "The columns of a grid: one for each combination of the columns `by` in the table, with a readable title."
-    name = lambda v: ARCH_TITLES.get(v) or REGIME_TITLES.get(v) or str(v)
-    title = lambda names: (",\n" if sum(map(len, names)) > 28 else ", ").join(names)
-    return [(title([name(v) for v in k]), g) for k, g in t.groupby(list(by), sort=False)]
+    joined = lambda names: (",\n" if sum(map(len, names)) > 28 else ", ").join(names)
+    return [(joined([title(v) for v in k]), g) for k, g in t.groupby(list(by), sort=False)]
 
 # %% ../nbs/14_plots.ipynb #04b0cd94
 def level(ax, y, text):
@@ -130,10 +135,8 @@ def level(ax, y, text):
     side, va = (2, "bottom") if 2 * y < sum(ax.get_ylim()) else (-2, "top")
     ax.annotate(text, (1, y), (0, side), ("axes fraction", "data"), "offset points", ha="right", va=va, fontsize=6.5, color="0.3")
 
-def _ends(ax, t, style):
-    "Write the last value of the curve of `t`, a share, where the curve is not."
-    last = t[t.epoch == t.epoch.max()].value.mean()
-    if not math.isfinite(last): return
+def _ends(ax, last, style):
+    "Write the last value of a curve, a share, where the curve is not."
     ax.annotate(f"ends at {100 * last:.3g} %", (0.98, 0.25 if last > 0.5 else 0.75), xycoords="axes fraction", ha="right", va="center",
                 fontsize=6, color=style["color"])
 
@@ -151,9 +154,9 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
         fresh = split == "test" or set(column[1].regime) <= {"st", "st_frozen_bn"}
         names = labels or ({} if fresh else dict(perturbed="perturbed in training"))
         for v in row[2]:
-            curve(ax, g := column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
-                  **{"label": names[v]} if v in names else {})
-            if METRICS[row[1]][1] == "share" and v in ("perturbed", "targeted"): _ends(ax, g, VIEW_STYLES[v])
+            last = curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
+                         **{"label": names[v]} if v in names else {})
+            if last is not None and METRICS[row[1]][1] == "share" and v in ("perturbed", "targeted"): _ends(ax, last, VIEW_STYLES[v])
         if marks and row[1] in marks: level(ax, *marks[row[1]])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
@@ -170,7 +173,7 @@ def by_regime(t: pd.DataFrame, metrics):
     t = t[(t.split == "train") & (t.layer == "features")]
     def draw(ax, row, column):
         for r, g in column[1].groupby("regime", sort=False):
-            style = dict(label=REGIME_TITLES.get(r, r)) | REGIME_STYLES.get(r, dict(color="0.5", marker="."))
+            style = dict(label=title(r)) | REGIME_STYLES.get(r, dict(color="0.5", marker="."))
             curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **style)
     name = lambda v, m: f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})".replace(")\n(", ", ")
     return grid([(name(v, m), v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
@@ -259,10 +262,10 @@ def simplex_panel(ax, points, means, title=""):
     ax.set(title=title, xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8), xticks=[], yticks=[], zticks=[], xlabel="")
     ax.set_box_aspect((1, 1, 1), zoom=1.3); ax.set_axis_off(); ax.view_init(18, 70)
 
-def simplices(panels: dict, width=PAGE + 1.5):
+def simplices(panels: dict):
     "A row of 3-D panels; `panels`: {title: (points, means)}."
     with styled():
-        fig, axes = plt.subplots(1, len(panels), figsize=(width, width / len(panels) + 0.3),
+        fig, axes = plt.subplots(1, len(panels), figsize=(PAGE + 1.5, (PAGE + 1.5) / len(panels) + 0.3),
                                  subplot_kw=dict(projection="3d"), layout="constrained", squeeze=False)
         for ax, (title, (points, means)) in zip(axes[0], panels.items()): simplex_panel(ax, points, means, title)
         keys = [plt.Line2D([], [], color=c, marker=m, label=f"class {k}: mean and images") for k, (c, m) in enumerate(CLASSES)]
@@ -282,8 +285,7 @@ def animate(pictures: dict, views=("clean", "perturbed")):
             for row, (regime, p) in zip(axes, pictures.items()):
                 for ax, v in zip(row, views):
                     ax.clear()
-                    title = f"{REGIME_TITLES.get(regime, regime)}, {v}, epoch {epochs[i]}"
-                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], title)
+                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{title(regime)}, {v}, epoch {epochs[i]}")
         html = FuncAnimation(fig, draw, frames=len(epochs), interval=400).to_jshtml(default_mode="once")
         plt.close(fig)
     return HTML(html)

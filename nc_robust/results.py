@@ -11,7 +11,7 @@ import pandas as pd, torch
 from .config import choice, radius
 from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
-from .layers import measure_adaptive, measure_layers
+from .layers import measure_adaptive, measure_layers, measure_layers_pooled
 from .measure import measure_predicted, measure_radii
 from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
 from .train import start
@@ -33,8 +33,7 @@ def table_name(name: str, radii=None) -> str:
     return name if radii is None else "radii_" + "_".join(f"{r:.4g}" for r in radii)
 
 # %% ../nbs/12_results.ipynb #a0100007
-EXTRAS = dict(layers=measure_layers, layers_pooled=lambda m, d, c: measure_layers(m, d, c, pool=4), predicted=measure_predicted,
-              adaptive=measure_adaptive)
+EXTRAS = dict(layers=measure_layers, layers_pooled=measure_layers_pooled, predicted=measure_predicted, adaptive=measure_adaptive)
 
 def _radii(run, radii):
     "`radii` as numbers, checked before anything is trained."
@@ -64,7 +63,7 @@ def _measured(run, name, radii, options):
     model = _built(run, s)
     with threads(run.data):
         found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[name](model, run.data, run.c)
-    return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
+        return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
 
 # %% ../nbs/12_results.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
@@ -83,7 +82,7 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     """Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run.
     `cut`: also the table of one that ended early; what is drawn from it says so. `ValueError` if the run is not finished."""
     if finished(run): history(run)
-    elif not (cut and run.csv.exists()):
+    elif not (cut and run.csv.exists() and run.epochs_done):
         raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published "
                          "(cut=True: also one that will not go on)")
     folder = runs_root("published") / run.name

@@ -21,7 +21,7 @@ from .replay import FirstThatWorks, Recorded, compiled, cuda_graph
 class Standard:
     "ST: cross-entropy on clean images."
     training, bn_batches, forwards, views = True, 1, 3, ("clean", "perturbed", "gaussian", "targeted")
-    def __init__(self, c: Config): self.c, self.dtype = c, torch.bfloat16 if c.precision == "bf16" else None
+    def __init__(self, c: Config): self.c, self.dtype = c, c.dtype
     def perturb(self, model, x, y, gen):
         "Images (N, channels, height, width) to train on beside the clean ones, random numbers from `gen`; None: there are none."
     def logits(self, model, x):
@@ -145,7 +145,7 @@ def train_step(reg: Standard, model, opt, x, y, gen):
 # %% ../nbs/07_train.ipynb #5191ccaa
 @torch.enable_grad()
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
-    """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (None if there is none).
+    """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (float32, as the images; None: none).
     `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
     `ValueError` if the last batch holds a single image."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)

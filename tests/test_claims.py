@@ -100,6 +100,29 @@ def test_verdicts_name_the_runs_compared_with():
     found = verdicts.rows(figure, figures.table(figure)).set_index("claim").runs.str.split()
     assert [sorted({n.split("-")[0] for n in found[k]}) for k in (12, 13)] == [["trades"], ["at", "trades"]]
 
+def test_what_frozen_batch_norm_trains_on():
+    "ST is fit on clean images with frozen batch norm, too; AT and TRADES on perturbed ones."
+    t = table(perturbed_accuracy=0.5).assign(regime=lambda t: t.regime + "_frozen_bn")
+    t.loc[(t["view"] == "perturbed") & (t.metric == "accuracy"), "value"] = 0.5
+    assert [Evidence(t, 10).fit(f"{r}_frozen_bn").iloc[-1] for r in ("st", "at", "trades")] == [1, 0.5, 0.5]
+
+def test_claims_about_claims_compare_like_with_like():
+    "15 sets l2 beside linf on the same data, 16 a hundred classes beside ten."
+    found = drawn(archs="vgg11")
+    other = found.assign(dataset="folder:pets10", norm="l2")
+    for name, t in (("fig2_a", found.assign(dataset="folder:pets")), ("fig2_b", other), ("fig2_c", found.assign(dataset="folder:pets100"))):
+        t.to_csv(out_folder() / f"{name}_claims.csv", index=False)
+    (out_folder() / "fig2_digits_claims.csv").unlink()
+    merged = verdicts.merge(out_folder())
+    assert 15 not in set(merged.claim) and set(merged.dataset[merged.claim == 16]) == {"folder:pets100"}
+
+def test_the_end_that_is_written_is_that_of_the_curve():
+    "Where one seed was cut short, the curve and the number written beside it end there."
+    t = pd.DataFrame([dict(regime="at", arch="vgg11", view="perturbed", metric="accuracy", split="train", layer="features", seed=s, epoch=e,
+                           value=v) for s, e, v in ((1, 35, 0.9), (1, 40, 0.99), (2, 35, 0.7))])
+    ax = plots.by_epoch(t, ["accuracy"]).axes[0]
+    assert ax.lines[0].get_xydata()[-1].tolist() == pytest.approx([35, 0.8]) and "80 %" in ax.texts[0].get_text()
+
 def test_a_curve_goes_from_left_to_right():
     "Also where the first seed lacks a point that a logarithmic axis cannot show."
     t = pd.DataFrame([dict(seed=s, epoch=e, value=float(not (s == 1 and e == 20))) for s in (1, 2) for e in (10, 20, 30)])

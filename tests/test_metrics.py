@@ -2,7 +2,7 @@
 import json, math, subprocess, sys
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.metrics import (Means, Simplex, Spread, angular_distance, class_means, neural_collapse, neural_collapse_batches,
+from nc_robust.metrics import (Means, SecondPass, Simplex, angular_distance, class_means, neural_collapse, neural_collapse_batches,
                                nc1_spectrum, simplex_similarity, summary)
 
 both_dtypes = pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-10), (torch.float32, 2e-5)])
@@ -186,12 +186,29 @@ def test_merged_states_equal_the_whole(dtype, tol):
     first = [Means(6).add(h[i], y[i]) for i in halves]
     m = first[0].merge(first[1])
     simplex, ref = Simplex(m.means, m.counts, dtype), Simplex(S, dtype=dtype)
-    second = [Spread(simplex, ref).add(h[i], y[i], decide(h[i])) for i in halves]
+    second = [SecondPass(simplex, ref).add(h[i], y[i], decide(h[i])) for i in halves]
     merged = second[0].merge(second[1])
     assert summary(merged, W) == pytest.approx(neural_collapse(h, y, W, reference=S), rel=1e-10)
     assert nc1_spectrum(merged).sum().item() == pytest.approx(summary(merged)["nc1"], rel=1e-12)
-    mixed = summary(Spread(simplex, ref).add(h[halves[0]], y[halves[0]]).merge(second[1]))       # some points without a network
+    mixed = summary(SecondPass(simplex, ref).add(h[halves[0]], y[halves[0]]).merge(second[1]))       # some points without a network
     assert math.isnan(mixed["nc4"]) and math.isnan(mixed["ncc_match"]) and math.isfinite(mixed["ncc_accuracy"])
+
+def test_a_broken_mean_is_not_an_empty_class():
+    "A row that is NaN throughout stands for a class without points; one NaN in it does not leave the class out in silence."
+    mu = torch.randn(5, 8, generator=torch.Generator().manual_seed(0)).double()
+    broken, empty = mu.clone(), mu.clone()
+    broken[0, 0], empty[0] = math.nan, math.nan
+    for angle in (simplex_similarity, angular_distance): assert math.isnan(angle(broken, mu)) and angle(empty, empty) == 0
+    assert Simplex(empty).C == 4
+    with pytest.raises(ValueError, match="diverged"): Simplex(broken)
+
+@both_dtypes
+def test_constant_representations(dtype, tol):
+    "No structure, no spread, no drift between the passes: NC1 is not a number."
+    h = torch.rand(16, generator=torch.Generator().manual_seed(0)).to(dtype).expand(60, 16)
+    for noise in (0, 1e-15):
+        found = neural_collapse(h + noise * torch.randn(60, 16, dtype=dtype), torch.arange(60) % 4)
+        assert found["nc1_rank"] == 0 and math.isnan(found["nc1"])
 
 def test_one_class_has_no_structure():
     "Neither form of NC2, nor NC1, is 0 where there is only one mean."

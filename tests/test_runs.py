@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd, pytest, torch
-import nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine, nc_robust.plans as plans
-import nc_robust.plots as plots
+import nc_robust.config as config, nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine
+import nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.train as train
 import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
 from nc_robust.config import Config, configure, identity
 from nc_robust.data import batches, generator
@@ -14,7 +14,7 @@ from nc_robust.files import CHECKPOINT, read_head, save_state, seal
 from nc_robust.models import build
 from nc_robust.plans import main
 from nc_robust.runs import Run, history
-from nc_robust.train import Diverged
+from nc_robust.train import Diverged, start
 
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
 # As on the command line, but the clock runs 1000 times as fast: the 30 seconds between two saves are over after every epoch.
@@ -254,6 +254,33 @@ def test_weights_that_are_lost_are_trained_again(done, monkeypatch, capsys):
     monkeypatch.setattr(runs, "provenance", lambda device="cpu": runs_provenance(device) | dict(version="9.9"))
     assert runs.final_state(run)["epoch"] == 2 and run.csv.read_bytes() == table and not left.exists()
 
+def test_weights_that_came_out_otherwise_are_told(done, monkeypatch, capsys):
+    "Trained again on a machine that rounds differently, a run would mix the tables of two networks: that is said, else nothing."
+    run, table = done
+    run.state_file.unlink()
+    assert runs.final_state(run, progress=False) and "came out otherwise" not in capsys.readouterr().out
+    run.state_file.unlink()
+    monkeypatch.setattr(runs, "start", lambda c, *more: start(replace(c, seed=2), *more))
+    assert runs.final_state(run, progress=False) and f"{run.name}: trained again, its weights came out otherwise" in capsys.readouterr().out
+    assert run.csv.read_bytes() == table
+
+def test_half_trained_weights_are_announced(done, capsys):
+    "A whole table beside the weights of an earlier epoch: another table needs the missing epochs, and the plan says so."
+    run, _ = done
+    files.save_state(run.state_file, run.state() | dict(epoch=1))
+    plans.announce([run], name="predicted")
+    assert f"trained again: {run.name}\n1 to train" in capsys.readouterr().out and plans._todo([run], "predicted") == [(run, 1)]
+
+def test_a_regime_of_ones_own_is_drawn(monkeypatch):
+    "As 07_train describes it: a class, its name in two tables, and every figure trains, draws and judges it."
+    monkeypatch.setitem(train.REGIME, "mixed", type("Mixed", (train.Adversarial,), {}))
+    for module in (config, figures): monkeypatch.setattr(module, "REGIMES", (*config.REGIMES, "mixed"))
+    figure = figures.Figure("fig2", "mixed", archs="vgg11", epochs=1)
+    t = figures.table(figure)
+    picture = plots.by_epoch(t)
+    figures.save(figure, picture, t)
+    assert picture.axes[0].get_title() == "mixed, VGG11" and verdicts.rows(figure, t).empty
+
 def test_a_changed_definition_is_named(done, monkeypatch, capsys):
     "A finished run is read also by other code, and the figure and the command line say which module changed; a damaged table is no news."
     (run, table), now = done, machine.code()
@@ -340,6 +367,8 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     small = dict(scale="smoke", epochs=3, steps=3, measure_every=1)
     run = Run(configure("at", "vgg11", **small))
     with pytest.raises(ValueError, match="0 of 3 epochs.*cut=True"): results.publish(run, cut=True)     # there is no table
+    runs.write_table(run, runs._begin(run)[2])                                                          # as of a run that diverged at once
+    with pytest.raises(ValueError, match="0 of 3 epochs.*cut=True"): results.publish(run, cut=True)
     with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
     with pytest.raises(ValueError, match="1 of 3 epochs.*cut=True"): results.publish(run)
     there = results.publish(run, cut=True)
