@@ -74,15 +74,15 @@ def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     """All numbers of one view: `scored` = (logits (N, C), h (N, p)) on it, `y` the true labels (N,), `reference` (C, p),
     `clean_logits` the output on the clean images (None: this is the clean view). Keys: `accuracy` and `loss` against the
     true label; those of `neural_collapse`, grouped by `view.y`; `success`, the share predicted as `view.y` where that is not
-    the label; beside clean images `simplex_similarity`, `angular_distance` (radians, to the clean training means) and `kl`
+    the label; `simplex_similarity` and `angular_distance` (radians, to the clean training means); beside clean images `kl`
     (clean || this view, mean per image); `zero_gradient` after a fresh attack."""
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     out |= neural_collapse(h, view.y, model.linear.weight.detach(), model.linear.bias.detach(), reference, C)
     if not torch.equal(view.y, y): out["success"] = (logits.argmax(1) == view.y).double().mean().item()
-    if clean_logits is None: return out
     mu = class_means(h, view.y, C)
     out |= dict(simplex_similarity=simplex_similarity(mu, reference), angular_distance=angular_distance(mu, reference))
+    if clean_logits is None: return out
     out["kl"] = F.kl_div(logits.double().log_softmax(1), clean_logits.double().log_softmax(1),
                          reduction="batchmean", log_target=True).item()
     return out if math.isnan(view.zero_gradient) else out | dict(zero_gradient=view.zero_gradient)

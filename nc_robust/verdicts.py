@@ -6,7 +6,7 @@
 __all__ = ['COLUMNS', 'TEXT', 'SIZE', 'TEN_OR_HUNDRED', 'MARK', 'rows', 'report', 'merge', 'markdown', 'write_readme']
 
 # %% ../nbs/17_verdicts.ipynb #c0100003
-import math
+import math, re
 from functools import cache
 from pathlib import Path
 import pandas as pd
@@ -43,7 +43,7 @@ def _row(figure, evidence, claim, group):
     found = judge(claim, seen := evidence(k.arch), k.regime)
     alone = [judge(claim, evidence(k.arch, s), k.regime)["verdict"] for s in seeds]
     agree = alone.count(found["verdict"])
-    if 2 * agree <= len(seeds) and found["verdict"] in ("holds", "does not hold"):
+    if 2 * agree <= len(seeds) and found["verdict"] != "not measured":
         found |= dict(verdict="undecided",
                       test=f"{found['verdict']} over all seeds together, and for {agree} of {len(seeds)} alone: {found['test']}")
     used = [r.name for r in (*figure.runs, *figure.baseline) if r.c.arch == k.arch and r.c.regime in {k.regime, *seen.asked}]
@@ -140,10 +140,16 @@ def markdown(t: pd.DataFrame) -> str:
 
 def _seeds(k): return f"{k} seed{'s' if k > 1 else ''}"
 
+def _agreeing(test):
+    "Of claims 15 and 16 how many verdicts agree, and as what: two sets on which everything fails are alike, too."
+    if not (found := re.search(r"\((\d+) compared; (\d+) as yes, (\d+) as no", test)): return ""
+    of, yes, no = map(int, found.groups())
+    return f"{yes + no} of {of} agree, {yes} as yes"
+
 def _verdicts(g, most):
     number = lambda v: f"{v:.{4 if abs(v - 1) < 0.05 else 2}g}" if math.isfinite(v) else ""       # near 1, most thresholds are
     agree = lambda v: f"{v.agree:.0f} of {v.seeds}" if v.agree < v.seeds else ""
-    shown = lambda v: f" ({inside})" if (inside := "; ".join(filter(None, (number(v.value), agree(v))))) else ""
+    shown = lambda v: f" ({inside})" if (inside := "; ".join(filter(None, (_agreeing(v.test) or number(v.value), agree(v))))) else ""
     of = {v.arch: MARK[v.verdict] + shown(v) for v in g[::-1].itertuples()}
     fewer = f", {_seeds(g.seeds.min())}" if len(g) and g.seeds.min() < most else ""
     return " / ".join(of.get(a, "-") for a in ARCHS) + fewer if of else ""
