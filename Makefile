@@ -56,4 +56,4 @@ claims: env
 
 bench: env
 	@mkdir -p '$(OUT)'
-	$(BIN)/papermill nbs/18_bench.ipynb '$(OUT)/bench.ipynb' -k python3 --no-progress-bar $(ARGS)
+	$(BIN)/papermill nbs/19_bench.ipynb '$(OUT)/bench.ipynb' -k python3 --no-progress-bar $(ARGS)

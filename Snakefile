@@ -6,7 +6,8 @@
 from nc_robust import figures, files, plans
 import shlex
 from nc_robust.claims import CLAIMS
-from nc_robust.config import choice, default_scale, listed
+from nc_robust.checks import choice
+from nc_robust.config import default_scale, listed
 from nc_robust.machine import usable_device
 
 for name in config: choice("config key", name, ("scale", "figures", "dataset", "data_root", "seeds"))

@@ -1,4 +1,4 @@
-"""The code of a notebook on a machine without Jupyter, papermill and nbdev: python tests/cells.py nbs/18_bench.ipynb with_steps=False
+"""The code of a notebook on a machine without Jupyter, papermill and nbdev: python tests/cells.py nbs/19_bench.ipynb with_steps=False
 Runs cell after cell, with these parameters, and says how long each took; tables go where the notebook writes them, no picture is shown."""
 import json, sys, time
 from pathlib import Path

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))      # where the package is not installed
-from nc_robust import data, measure, results, runs, train
+from nc_robust import data, measure, replay, results, runs, train
 from nc_robust.config import configure
 from nc_robust.data import generator
 from nc_robust.replay import asks_nothing, rerun
@@ -49,7 +49,7 @@ def run(func, args, kwargs):
 
 def recorded_step(*args):
     "The step of a run on a GPU, with recording replaced by calling again; it may not ask for a value."
-    step = train.fast_step(*args, record=rerun)
+    step = replay.fast_step(*args, record=rerun)
     def call(*args):
         with asks_nothing(): return step(*args)
     call.way = step.way
@@ -67,7 +67,7 @@ def tables(device, extras, **given):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for module in (data, measure, train): module.generator = lambda device, *key: generator("cpu", *key)
+    for module in (data, measure, replay, train): module.generator = lambda device, *key: generator("cpu", *key)
     for i, (r, arch, norm) in enumerate((("st", "vgg11", "l2"), ("at", "preact_resnet18", "linf"), ("trades", "vgg11", "l2"),
                                          ("st_frozen_bn", "vgg11", "linf"), ("at_frozen_bn", "vgg11", "linf"),
                                          ("trades_frozen_bn", "vgg11", "linf"))):

@@ -100,7 +100,7 @@ def test_code_fits_the_page():
 def test_the_benchmark_runs_without_jupyter(tmp_path):
     "`tests/cells.py` runs the page of the benchmark where there is only what the package itself imports."
     absent = ("IPython", "fastcore", "foolbox", "jupyter_client", "nbdev", "nbformat", "papermill", "platformdirs")
-    page, runner = NBS / "18_bench.ipynb", NBS.parent / "tests/cells.py"
+    page, runner = NBS / "19_bench.ipynb", NBS.parent / "tests/cells.py"
     def run(given):
         code = (f"import runpy, sys; sys.modules.update(dict.fromkeys({absent})); sys.argv = ['cells.py', {str(page)!r}, {given!r}]\n"
                 f"runpy.run_path({str(runner)!r}, run_name='__main__')")

@@ -7,8 +7,8 @@ from nc_robust.config import ARCHS, REGIMES, Config, configure
 from nc_robust.data import generator, load, pixels
 from nc_robust.files import read_head
 from nc_robust.machine import deterministic
-from nc_robust.replay import compiled, rerun
-from nc_robust.train import fast_step, regime, start, train_epoch, train_step
+from nc_robust.replay import compiled, fast_step, rerun
+from nc_robust.train import regime, start, train_epoch, train_step
 
 def weights(model): return torch.cat([t.double().flatten() for t in model.state_dict().values()])
 
@@ -64,11 +64,11 @@ def test_recorded_state_goes_on_from_a_checkpoint():
 
 def test_compiled_where_it_pays(monkeypatch):
     "On a GPU a run of many steps is compiled, a short one and standard training are not; `train_run` says how many images it has."
-    import nc_robust.runs as runs, nc_robust.train as train
+    import nc_robust.replay as replay, nc_robust.runs as runs
     from nc_robust.runs import Run, history
     asked = []
-    monkeypatch.setattr(train, "FirstThatWorks", lambda ways: list(ways)); monkeypatch.setattr(train, "Recorded", lambda *a: None)
-    monkeypatch.setattr(train, "compiled", lambda m: m)
+    monkeypatch.setattr(replay, "FirstThatWorks", lambda ways: list(ways)); monkeypatch.setattr(replay, "Recorded", lambda *a: None)
+    monkeypatch.setattr(replay, "compiled", lambda m: m)
     def ways(r, images, epochs):
         c = configure(r, "vgg11", "paper", epochs=epochs, width=8, precision="fp32")
         return fast_step(c, *start(c, load("digits", 5)), images=images, record=rerun)
@@ -81,12 +81,12 @@ def test_compiled_where_it_pays(monkeypatch):
 
 def test_only_full_batches_are_compiled(monkeypatch):
     "The short last batch of an epoch takes the plain step, with the same weights."
-    import nc_robust.train as train
+    import nc_robust.replay as replay
     class Compiled(torch.nn.Module):
         def __init__(self, m): super().__init__(); self.m = m
         def forward(self, x): sizes.add(len(x)); return self.m(x)
     c, d, sizes = configure("at", "vgg11", "smoke", steps=2, batch_size=16, precision="fp32"), load("digits", 4), set()
-    monkeypatch.setattr(train, "compiled", Compiled)
+    monkeypatch.setattr(replay, "compiled", Compiled)
     def run(**how):
         model, opt = start(c, d)
         train_epoch(model, opt, d, c, 0, step=fast_step(c, model, opt, **how))
@@ -95,9 +95,9 @@ def test_only_full_batches_are_compiled(monkeypatch):
 
 def test_no_compiler_is_no_error(monkeypatch, capsys):
     "Where `torch.compile` refuses, the step says so and is recorded only."
-    import nc_robust.train as train
+    import nc_robust.replay as replay
     def refuses(model): raise RuntimeError("no compiler")
-    monkeypatch.setattr(train, "compiled", refuses)
+    monkeypatch.setattr(replay, "compiled", refuses)
     c, d = configure("at", "vgg11", "smoke", steps=2, precision="fp32"), load("digits", 2)
     fast_step(c, *start(c, d), images=10**9, record=rerun)(pixels(d.train.x), d.train.y, generator("cpu", 0))
     assert "compiled and recorded: not available here (RuntimeError: no compiler); going on recorded" in capsys.readouterr().out
