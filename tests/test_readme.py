@@ -119,9 +119,10 @@ def robust_overfitting():
     """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent; NC1
     at the peak, and how many times its end that is."""
     curves = each(lambda e: 100 * e.series("at", "perturbed", "accuracy", "test"), "fig2_at")
-    nc1 = [v[c.idxmax()] / n for n in (1, None) for v, c in zip(each(lambda e: e.series("at", "clean", "nc1"), "fig2_at"), curves)
-           for n in [n or v.iloc[-1]]]
-    return [f(c.idxmax() for c in curves) for f in (min, max)] + [c.max() for c in curves] + [c.iloc[-1] for c in curves] + nc1
+    nc1 = each(lambda e: e.series("at", "clean", "nc1"), "fig2_at")
+    peaks = [v[c.idxmax()] for v, c in zip(nc1, curves)]
+    return ([f(c.idxmax() for c in curves) for f in (min, max)] + [c.max() for c in curves] + [c.iloc[-1] for c in curves]
+            + peaks + [p / v.iloc[-1] for p, v in zip(peaks, nc1)])
 
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
