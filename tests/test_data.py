@@ -174,7 +174,3 @@ def test_a_class_without_images_is_named():
             balanced(np.zeros((2, 1, 8, 8), np.uint8), y, 1, at_most=True, classes=["cat", "dog", "eel"])
     with pytest.raises(ValueError, match="must be uint8"): statistics(torch.rand(2, 1, 8, 8))
     with pytest.raises(ValueError, match="unknown dataset"): load(None)
-
-def test_unknown_dataset():
-    "The message lists what there is."
-    with pytest.raises(ValueError, match="folder.*digits100"): load("mnist")

@@ -73,19 +73,26 @@ def test_pgd_arguments(name, value):
     except ValueError as e: assert name in str(e) and m.calls == 0; return
     assert 0 <= x.min() and x.max() <= 1
 
-REFUSED = dict(
-    bytes=((255 * X).byte(), Y, {}), over_one=(255 * X, Y, {}), negative=(X - 0.5, Y, {}), nan=(X / 0 * 0, Y, {}),
-    array=(X.numpy(), Y, {}), empty=(X[:0], Y[:0], {}),
-    half=(X.half(), Y, {}), bfloat16=(X.bfloat16(), Y, {}),
-    flat=(X[0, 0, 0], Y, {}), few_labels=(X, Y[:3], {}), float_labels=(X, Y.float(), {}), label_column=(X, Y[:, None], {}),
-    huge_l2_step=(X, Y, dict(step_size=1e300, norm="l2")),
-    labels_from_one=(X, Y + 1, {}), negative_label=(X, Y - 1, {}), no_labels=(X, None, {}), label_list=(X, Y.tolist(), {}),
-    true_eps=(X, Y, dict(eps=True)), huge_whole_eps=(X, Y, dict(eps=10**400)),
-    huge_l2_eps=(X, Y, dict(eps=1e300, norm="l2")), targeted_kl=(X, Y, dict(objective="kl", targeted=True)))
-@pytest.mark.parametrize("x, y, more", REFUSED.values(), ids=REFUSED)
-def test_pgd_refuses(x, y, more):
-    "Images that are no pixels, labels that are none, numbers out of range."
-    with pytest.raises(ValueError): pgd(Counted(), x, y, **dict(eps=0.1, step_size=0.1, steps=1) | more)
+REFUSED = dict(                                         # images, labels, other arguments, what is said
+    bytes=((255 * X).byte(), Y, {}, r"got torch.uint8; x.float\(\) / 255 makes them"), over_one=(255 * X, Y, {}, "divide by 255"),
+    negative=(X - 0.5, Y, {}, r"pixels must lie in \[0, 1\]"), array=(X.numpy(), Y, {}, "got ndarray; torch.as_tensor makes a tensor"),
+    nan=(torch.where(X > X.median(), math.nan, X), Y, {}, "NaN or infinite pixels in 4 of 4 images"),
+    double=(X.double(), Y, {}, r"x is torch.float64, the model torch.float32; give x.to\(torch.float32\)"),
+    half=(X.half(), Y, {}, "torch.float16 is too coarse"), bfloat16=(X.bfloat16(), Y, {}, "torch.bfloat16 is too coarse"),
+    empty=(X[:0], Y[:0], {}, "at least one image"), flat=(X[0, 0, 0], Y, {}, r"must be a batch \(N, ...\)"),
+    one_image=(X[:3, 0], Y[:1], {}, r"looks like one image; give x\[None\]"),
+    few_labels=(X, Y[:3], {}, "y must hold 4"), float_labels=(X, Y.float(), {}, r"\.long\(\) makes them whole"),
+    label_column=(X, Y[:, None], {}, r"\.squeeze\(1\)"), one_hot=(X, torch.eye(4), {}, r"\.argmax\(1\), if it is one-hot"),
+    label_list=(X, Y.tolist(), {}, "got list; torch.as_tensor makes a tensor"), no_labels=(X, None, {}, "cross-entropy needs labels"),
+    labels_from_one=(X, Y + 1, {}, "labels must lie in 0..2, got 1..3"), negative_label=(X, Y - 1, {}, "in 0..2, got -1..1"),
+    huge_l2_step=(X, Y, dict(step_size=1e300, norm="l2"), "step_size must be"), true_eps=(X, Y, dict(eps=True), "eps must be .* got True"),
+    huge_whole_eps=(X, Y, dict(eps=10**400), "eps must be"), huge_l2_eps=(X, Y, dict(eps=1e300, norm="l2"), "eps must be"),
+    l2_eps_of_bytes=(X, Y, dict(eps=128, norm="l2"), "did you mean 128/255"), dtype_name=(X, Y, dict(dtype="bf16"), "torch.bfloat16"),
+    targeted_kl=(X, Y, dict(objective="kl", targeted=True), "has no targets"))
+@pytest.mark.parametrize("x, y, more, says", REFUSED.values(), ids=REFUSED)
+def test_pgd_refuses(x, y, more, says):
+    "Images that are no pixels, labels that are none, numbers out of range: one error that says what makes it right."
+    with pytest.raises(ValueError, match=says): pgd(Counted(), x, y, **dict(eps=0.1, step_size=0.1, steps=1) | more)
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.uint8])
 def test_whole_number_labels_of_any_width(dtype):
@@ -209,24 +216,11 @@ def test_a_device_has_one_name():
     "However the CPU is named, a run is on `cpu`."
     for given in ("cpu", "cpu:0", torch.device("cpu")): assert Run(configure("st", "vgg11", "smoke"), device=given).device == "cpu"
 
-REMEDY = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
-IMAGES, LABELS = torch.rand(6, 1, 4, 4), torch.arange(6) % 3
-@pytest.mark.parametrize("x, y, more, says", [
-    (IMAGES.double(), LABELS, {}, r"x is torch.float64, the model torch.float32; give x.to\(torch.float32\)"),
-    (torch.where(IMAGES > IMAGES.median(), math.nan, IMAGES), LABELS, {}, "NaN or infinite pixels in 6 of 6 images"),
-    (IMAGES.numpy(), LABELS, {}, "got ndarray; torch.as_tensor makes a tensor"), ((255 * IMAGES).byte(), LABELS, {}, r"x.float\(\) / 255"),
-    (IMAGES[:3, 0], LABELS[:1], {}, r"looks like one image; give x\[None\]"), (IMAGES, LABELS.float(), {}, r"\.long\(\) makes them whole"),
-    (IMAGES, torch.eye(6), {}, r"\.argmax\(1\), if it is one-hot"), (IMAGES, LABELS[:, None], {}, r"\.squeeze\(1\)"),
-    (IMAGES, LABELS, dict(eps=128, norm="l2"), "did you mean 128/255"), (IMAGES, LABELS, dict(dtype="bf16"), "torch.bfloat16")])
-def test_pgd_says_the_remedy(x, y, more, says):
-    "The commonest slips are answered with what makes them right."
-    with pytest.raises(ValueError, match=says): pgd(REMEDY, x, y, **dict(eps=0.1) | more)
-
 @pytest.mark.parametrize("eps", [-0.1, math.nan])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_parts_of_an_attack_refuse_a_bad_radius(norm, eps):
     "`project` and `random_perturb` alone would move pixels out of the ball, or make NaN of them."
-    for part in (lambda: project(IMAGES, IMAGES, eps, norm), lambda: random_perturb(IMAGES, eps, norm)):
+    for part in (lambda: project(X, X, eps, norm), lambda: random_perturb(X, eps, norm)):
         with pytest.raises(ValueError, match="eps must be a number >= 0"): part()
 
 def test_one_folder_is_one_run(tmp_path, monkeypatch):

@@ -247,24 +247,26 @@ print(json.dumps(dict(extra=peak() - before, rank=r["nc1_rank"], accuracy=r["ncc
     assert r["extra"] < 1000, f"{r['extra']:.0f} MB beyond the features themselves"
 
 H, Y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
-BAD = dict(
-    nan=(H.index_put((torch.tensor(2), torch.tensor(1)), torch.tensor(math.nan)), Y, {}),
-    inf=(H.index_put((torch.tensor(2), torch.tensor(1)), torch.tensor(math.inf)), Y, {}),
-    maps=(H.view(6, 2, 2), Y, {}), whole_numbers=(H.long(), Y, {}), array=(H.numpy(), Y, {}),
-    float_labels=(H, Y.float(), {}), short_labels=(H, Y[:5], {}), label_column=(H, Y[:, None], {}),
-    labels_from_one=(H, Y + 1, dict(num_classes=3)), negative_label=(H, Y - 1, {}), one_class=(H, Y * 0, {}),
-    no_points=(H[:0], Y[:0], dict(num_classes=3)),
-    narrow_weight=(H, Y, dict(weight=torch.zeros(3, 5))), few_rows=(H, Y, dict(weight=torch.zeros(2, 4))),
-    narrow_reference=(H, Y, dict(reference=torch.zeros(3, 5))),
-    all_empty_reference=(H, Y, dict(reference=torch.full((3, 4), math.nan))),
-    no_points_no_classes=(H[:0], Y[:0], {}), label_list=(H, Y.tolist(), {}),
-    long_bias=(H, Y, dict(weight=torch.zeros(3, 4), bias=torch.zeros(4))),
+def with_one(value): return H.index_put((torch.tensor(2), torch.tensor(1)), torch.tensor(value))
+
+BAD = dict(                                             # representations, labels, other arguments, what is said
+    nan=(with_one(math.nan), Y, {}, "NaN or infinite entries in 1 of 6 rows"), inf=(with_one(math.inf), Y, {}, "in 1 of 6 rows"),
+    maps=(H.view(6, 2, 2), Y, {}, r"\.flatten\(1\) makes rows"), whole_numbers=(H.long(), Y, {}, "h must be a float tensor"),
+    array=(H.numpy(), Y, {}, "got ndarray; torch.as_tensor makes"), float_labels=(H, Y.float(), {}, r"\.long\(\) makes them whole"),
+    short_labels=(H, Y[:5], {}, "y must hold 6"), label_column=(H, Y[:, None], {}, r"\.squeeze\(1\)"),
+    labels_from_one=(H, Y + 1, dict(num_classes=3), "labels must lie in 0..2, got 1..3"), negative_label=(H, Y - 1, {}, "got -1..1"),
+    one_class=(H, Y * 0, {}, "at least two classes"), no_points=(H[:0], Y[:0], dict(num_classes=3), "h is empty"),
+    narrow_weight=(H, Y, dict(weight=torch.zeros(3, 5)), r"weight must have shape \(C, p\) = \(3, 4\), got \(3, 5\)"),
+    few_rows=(H, Y, dict(weight=torch.zeros(2, 4)), "labels must lie in 0..1, got 0..2"),
+    narrow_reference=(H, Y, dict(reference=torch.zeros(3, 5)), "reference must have shape"),
+    all_empty_reference=(H, Y, dict(reference=torch.full((3, 4), math.nan)), "no class has any points"),
+    no_points_no_classes=(H[:0], Y[:0], {}, "h is empty"), label_list=(H, Y.tolist(), {}, "got list"),
+    long_bias=(H, Y, dict(weight=torch.zeros(3, 4), bias=torch.zeros(4)), r"bias must have shape \(C,\) = \(3,\), got \(4,\)"),
 )
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_named(case):
-    "Whatever does not fit is a ValueError, not a number and not an error from within."
-    h, y, more = BAD[case]
-    with pytest.raises(ValueError): neural_collapse(h, y, **more)
+@pytest.mark.parametrize("h, y, more, says", BAD.values(), ids=BAD)
+def test_bad_input_is_named(h, y, more, says):
+    "Whatever does not fit is a ValueError that says so, not a number and not an error from within."
+    with pytest.raises(ValueError, match=says): neural_collapse(h, y, **more)
 
 @pytest.mark.parametrize("second", [(H[:4], Y[:4]), (H, Y.flip(0) // 2), None])
 def test_a_second_pass_that_differs_is_refused(second):
