@@ -62,7 +62,7 @@ def _todo(runs, name):
         return []
     needed = [r for r in runs if name != "history" and finished(r) and not r.table_file(name).exists()]
     lost = {r.name: n for r in needed if (n := r.c.epochs - trained(r))}
-    if lost: print("finished, but the weights are gone; trained again: " + ", ".join(lost))
+    if lost: print("finished, but the weights are gone, or of an earlier epoch; trained again: " + ", ".join(lost))
     return [(r, n) for r in runs if (n := lost.get(r.name, r.c.epochs - r.epochs_done))]
 
 # %% ../nbs/14_plans.ipynb #ee717140

@@ -12,7 +12,7 @@ __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLU
 import io, json, math
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 from .files import write_bytes
 
 # %% ../nbs/15_plots.ipynb #f12ce303
@@ -116,7 +116,8 @@ def _round(low, high) -> list:
         below = [v for v in ticks if low / (high / low) ** 0.25 < v <= low][-1:]
         return below + [v for v in ticks if low < v <= high]
     apart = lambda t: all(b / a > (high / low) ** 0.11 for a, b in zip(t, t[1:]))                   # so that labels do not touch
-    found = [t for t in map(within, digits) if 3 <= len(t) <= 7 and apart(t)] or [within((1,))[::2]]
+    found = [t for t in map(within, digits) if 3 <= len(t) <= 7 and apart(t)]
+    found = found or [within((1,))[::2] if high > 1e6 * low else within((1, 2, 5))]
     return min(found, key=lambda t: low / t[0] if t[0] <= low else math.inf)
 
 # %% ../nbs/15_plots.ipynb #13a00002
@@ -131,7 +132,8 @@ def _ticks(ax):
     ticks = _round(low, high)
     ax.set_ylim(min(low, ticks[0] / 1.02), high)
     ax.yaxis.set_major_locator(FixedLocator(ticks))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if low > TINY else f"$10^{{{math.log10(v):.0f}}}$"))
+    powers = low < TINY and all(math.log10(t).is_integer() for t in ticks)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{math.log10(v):.0f}}}$" if powers else f"{v:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 # %% ../nbs/15_plots.ipynb #f1b695e7

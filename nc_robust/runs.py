@@ -256,8 +256,9 @@ def final_state(run: Run, max_minutes: float = None, **options) -> dict:
     return s
 
 def _alike(a, b):
-    "Whether two tables hold the same numbers, but for the rounding of text."
-    return len(a) == len(b) and np.allclose(a.value, b.value, rtol=1e-9, equal_nan=True)
+    "Whether two tables hold the same numbers where both have one, but for the rounding of text."
+    both = a.merge(b, on=["epoch", "split", "view", "layer", "metric"])
+    return np.allclose(both.value_x, both.value_y, rtol=1e-9, equal_nan=True)
 
 # %% ../nbs/12_runs.ipynb #26389108
 def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:

@@ -145,7 +145,7 @@ def train_step(reg: Standard, model, opt, x, y, gen):
 @torch.enable_grad()
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
     """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (float32, as the images; None: none).
-    `on_batch()` may raise to stop; `step` is that of `fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
+    `on_batch()` may raise to stop; `step` is that of `replay.fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
     `ValueError` if the last batch holds a single image."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)

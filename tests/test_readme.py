@@ -213,9 +213,9 @@ NUMBERS = {
     r"hardly fits: .* at equal fit it is ([\d.]+) and ([\d.]+) times":
         lambda: [full(lambda e: at_equal_fit(e, r), "fig4_trades_frozen_bn", n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
     r"at equal loss by ([\d.]+) to (\d+)": lambda: at_equal_loss(),
-    r"AT at that rate has less NC1 .*: ([\d.]+) for ([\d.]+)\)":
-        lambda: [Evidence(t, 10).last("at", "clean", "nc1") for t in (
-            collect(plan("at", ARCHS[0], 1, "pilot", dataset="folder:cifar10", source="published", **k)) for k in (dict(lr=0.05), {}))],
+    r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+); .* and more in VGG11 \(([\d.]+) for ([\d.]+)\)":
+        lambda: [Evidence(collect(plan("at", a, 1, "pilot", dataset="folder:cifar10", source="published", **k)), 10).last(
+            "at", "clean", "nc1") for a in ARCHS for k in (dict(lr=0.05), {})],
     r"NC1 falls only to (\d+) and (\d+) \(ST: (\d+) and (\d+)\)":
         lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "nc1", "test"), f"fig2_{r}")],
     r"most of the way, ([\d.]+) of the angle between two vertices": lambda: each(angle_left, "fig3")[:1],

@@ -247,7 +247,7 @@ def test_weights_that_are_lost_are_trained_again(done, monkeypatch, capsys):
     "The table that is there stays, also if another version trains; a limit of time holds; what a killed writer left is removed."
     run, table = done
     run.state_file.unlink()
-    for name, said in (("history", "only read"), ("predicted", f"the weights are gone; trained again: {run.name}\n1 to train")):
+    for name, said in (("history", "only read"), ("predicted", f"or of an earlier epoch; trained again: {run.name}\n1 to train")):
         plans.announce([run], name=name); assert said in capsys.readouterr().out
     left = run.folder / ".state.pt.123.part"; left.write_bytes(b"half")
     with pytest.raises(runs.Stopped): results.extra(run, "predicted", max_minutes=0)
