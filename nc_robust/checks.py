@@ -105,7 +105,7 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
 
 # %% ../nbs/00_checks.ipynb #04a00003
 def logits_of(model, x):
-    "The logits (N, C) of `model` for pixels `x` (N, ...); a `ValueError` that says what to wrap around a model that returns something else."
+    "The logits (N, C) of `model` for pixels `x` (N, ...); a `ValueError` says what to wrap around a model that returns something else."
     try: z = model(x)
     except RuntimeError as e:
         w = next(model.parameters(), x) if isinstance(model, torch.nn.Module) else x
