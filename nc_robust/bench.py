@@ -35,12 +35,12 @@ def interleaved(candidates: dict, rounds: int = 3) -> dict:
     return {k: statistics.median(v[1:]) for k, v in seconds.items()}
 
 # %% ../nbs/19_bench.ipynb #fa33acc6
-def noise(size: int, channels: int, n: int, classes: int = 10, device="cpu") -> Data:
-    "Random images in the shape of a data set."
+def noise(size: int, channels: int, n: int, device="cpu") -> Data:
+    "Random images of ten classes in the shape of a data set."
     gen = generator(device, 0, "bench")
     split = Split(torch.randint(0, 256, (n, channels, size, size), generator=gen, device=device, dtype=torch.uint8),
-                  torch.arange(n, device=device) % classes)
-    return Data("noise", list(map(str, range(classes))), split, split, (0.5,) * channels, (0.25,) * channels)
+                  torch.arange(n, device=device) % 10)
+    return Data("noise", list(map(str, range(10))), split, split, (0.5,) * channels, (0.25,) * channels)
 
 def one_step(c: Config, d: Data, device="cpu", how: str = "fast", images: int = 0):
     """A call that makes one training step of configuration `c` on all of `d`: `fast` as runs on so many `images` are trained,
@@ -95,15 +95,15 @@ def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> floa
         return max(flop / min(interleaved({k: f}, 1)[k] for _ in range(5)) for k, (flop, f) in work.items()) / 1e12
 
 # %% ../nbs/19_bench.ipynb #ee6beb9c
-def where_time_goes(call, device="cpu", top: int = 8) -> pd.DataFrame:
-    "The operators (CPU) or kernels (GPU) in which `call()` spends most time: share and number of calls."
+def where_time_goes(call, device="cpu") -> pd.DataFrame:
+    "The eight operators (CPU) or kernels (GPU) in which `call()` spends most time: share and number of calls."
     from torch.profiler import ProfilerActivity as A, profile
     call(); gpu = torch.device(device).type == "cuda"
     if gpu: torch.cuda.synchronize()
     with profile(activities=[A.CUDA if gpu else A.CPU]) as p: call()
     spent = {e.key: (e.self_device_time_total if gpu else e.self_cpu_time_total, e.count) for e in p.key_averages()}
     total = sum(s for s, _ in spent.values()) or 1
-    return pd.DataFrame([dict(what=k[:60], share=s / total, calls=n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])[:top]])
+    return pd.DataFrame([dict(what=k[:60], share=s / total, calls=n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])[:8]])
 
 # %% ../nbs/19_bench.ipynb #8da48390
 def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 3) -> pd.DataFrame:
@@ -121,14 +121,14 @@ def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 
     return pd.DataFrame(out)
 
 # %% ../nbs/19_bench.ipynb #8da48393
-def bench_look(cases, n: int, device="cpu", rounds: int = 1) -> pd.DataFrame:
+def bench_look(cases, n: int, device="cpu") -> pd.DataFrame:
     """`cases`: (arch, width, size, channels). Images per second of `measure.score` on `n` images, and of the metrics of what it returns."""
     out = []
     for arch, width, size, channels in cases:
         d = noise(size, channels, n, device=device)
         model, x, y = start(Config("st", arch, width=width), d, device)[0].eval(), pixels(d.train.x), d.train.y
         _, h = score(model, x)
-        t = interleaved({"network": lambda: score(model, x), "metrics": lambda: neural_collapse(h, y)}, rounds)
+        t = interleaved({"network": lambda: score(model, x), "metrics": lambda: neural_collapse(h, y)}, 1)
         out += [dict(arch=arch, width=width, size=size, version=k, images_per_second=n / s, seconds_per_50000=50_000 * s / n)
                 for k, s in t.items()]
     return pd.DataFrame(out)

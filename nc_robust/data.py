@@ -14,7 +14,7 @@ import numpy as np, torch
 from filelock import FileLock
 from tqdm.std import tqdm
 from .checks import choice, described, number
-from .config import DATASETS
+from .config import DATASETS, folder_of
 from .files import alone, cache_dir, seal, set_aside, unseal, write_bytes
 
 # %% ../nbs/03_data.ipynb #cdaaa4b7
@@ -160,11 +160,10 @@ def _from_cache(path):
 # %% ../nbs/03_data.ipynb #c0b956ea
 def fingerprint(dataset: str) -> str:
     "A name for the images of `folder:<path>` as they are now, from path, names, sizes and times; '' for data that does not change."
-    if not dataset.startswith("folder:"): return ""
-    root = _root(dataset)
+    if (folder := folder_of(dataset)) is None: return ""
+    root = folder.resolve()
     return _key(root, _layout(root)[1])
 
-def _root(dataset): return Path(dataset[7:]).expanduser().resolve()
 
 def _key(root, files):
     stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for split in files.values() for c in split for f in c]
@@ -221,7 +220,7 @@ def load(
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
     dataset, root = str(dataset), Path(str(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir())).expanduser()
-    if dataset.startswith("folder:"): splits, classes = _folder(_root(dataset))
+    if folder := folder_of(dataset): splits, classes = _folder(folder.resolve())
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
     splits = [balanced(*s, per_class, i > 0, classes) for i, s in enumerate(splits)]

@@ -129,7 +129,11 @@ def stem(figure: Figure, part: str = None) -> str:
     c = figure.runs[0].c
     norm = figure.norm if figure.norm != figure.spec.get("norm", "linf") else None
     count = str(c.per_class) if c.per_class and not c.dataset.startswith("digits") else None
-    return "_".join(filter(None, (figure.name, figure.tag, part, norm, identity(c)["dataset"].replace("folder:", ""), count)))
+    return "_".join(filter(None, (figure.name, figure.tag, part, norm, _data(c), count)))
+
+def _data(c) -> str:
+    "The name of the data set, of a folder its own."
+    return identity(c)["dataset"].removeprefix("folder:")
 
 # %% ../nbs/16_figures.ipynb #a5212f5a
 def provenance(figure: Figure, mine: list) -> dict:
@@ -198,7 +202,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     eps = f"eps {plots.radius_labels([figure.eps])[0]}"
     if "trained" in figure.spec: eps = f"trained at the radii shown, attacked at {eps}"
     elif "measured" in figure.spec: eps = "attacked at the radii shown"
-    first = [f"{identity(c)['dataset'].replace('folder:', '')}, {count}", f"{c.norm}, {eps}, {c.steps} steps",
+    first = [f"{_data(c)}, {count}", f"{c.norm}, {eps}, {c.steps} steps",
              f"{c.epochs} epochs{_cut(mine)}", _rates(mine), _seeds(mine, picture)]
     if figure.name == "trades": first.append("perturbed: by each one's own training attack")
     widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)

@@ -17,7 +17,7 @@ import numpy as np, pandas as pd, torch
 from filelock import FileLock, Timeout
 from tqdm.std import tqdm
 from .checks import choice, number
-from .config import PRECISIONS, Config, identity, run_name
+from .config import PRECISIONS, Config, folder_of, identity, run_name
 from .data import digest, fingerprint, load
 from .files import load_state, not_written, read_head, read_table, runs_root, save_state, save_table, set_aside
 from .machine import joined, provenance, stop_requests, threads, usable_device
@@ -233,7 +233,7 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
 
 def _check_data(run: Run):
     "A finished table is not handed out for a folder that holds other images now."
-    if not run.c.dataset.startswith("folder:"): return
+    if folder_of(run.c.dataset) is None: return
     try: run.data
     except (OSError, ValueError): return                        # the folder is gone or broken: the table is all there is
     same_data(run, read_head(run.csv)["data_digest"])
