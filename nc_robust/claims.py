@@ -95,6 +95,13 @@ class Evidence(Fit):
         "The value where the terminal phase begins."
         return _number(self.series(*key)[self.phase(key[0])], key)
 
+    def at_equal_fit(self, regime, than="at", epoch=None):
+        """Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it fitted as many of its own images, log-linear
+        between measurements."""
+        fit, nc1 = self.fit(regime), self.series(regime, "clean", "nc1")
+        k = fit.index[-1] if epoch is None else epoch
+        return nc1[k] / np.exp(np.interp(fit[k], np.maximum.accumulate(self.fit(than)), np.log(self.series(than, "clean", "nc1"))))
+
 # %% ../nbs/17_claims.ipynb #257ea366
 @dataclass
 class Claim:

@@ -156,12 +156,12 @@ def _ends(ax, ends, name=""):
     ax.annotate(f"{name} {text} % at the end".lstrip(), (0.98, 0.25 if min(ends) > 0.5 else 0.75), xycoords="axes fraction",
                 ha="right", va="center", fontsize=6, color="0.2")
 
-# %% ../nbs/15_plots.ipynb #fb34b9b1
 def _hold(ax, t):
     "Make the axis hold the values of `t`, too."
     v = t.value[np.isfinite(t.value) & (t.value > 0)]
     if len(v): ax.update_datalim([(t.epoch.max(), v.min()), (t.epoch.max(), v.max())]); ax.autoscale_view()
 
+# %% ../nbs/15_plots.ipynb #fb34b9b1
 def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussian"), split="train", width=PAGE, marks=None,
              by=("regime", "arch"), labels=None, like=None):
     """Curves over epochs of the tidy table `t` with columns `regime` and `arch`: a row for each of `metrics` (a name, or (name,

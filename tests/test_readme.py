@@ -73,8 +73,6 @@ def adaptive(view):
     best = lambda e: e.layers("st", "perturbed", "ncc_accuracy", "test").argmax()
     return each(lambda e: 100 * e.layers("st", view, "ncc_accuracy", "test")[best(e)], "adaptive")
 
-HUNDRED = dict(dataset="folder:cifar100", per_class="30")
-
 def angle_left(e):
     "The angle of the targeted means to their target's clean mean, as a share of that between two vertices."
     return e.last("st", "targeted", "simplex_similarity") / e.vertex_angle
@@ -91,15 +89,10 @@ def unrelated(*widths):
     gen = torch.Generator().manual_seed(0)
     return [np.mean([equiangular((m := random(p)) - m.mean(0)) for _ in range(200)]) for p in widths]
 
-def at_equal_fit(e, than, epoch=35, mine="trades_frozen_bn"):
-    "NC1 of `mine` over that of `than` when it fitted as many of its perturbed images, log-linear between measurements."
-    then = np.interp(e.fit(mine)[epoch], np.maximum.accumulate(e.fit(than)), np.log(e.series(than, "clean", "nc1")))
-    return e.series(mine, "clean", "nc1")[epoch] / np.exp(then)
-
 def frozen_at_equal_fit():
     "On five hundred images a class, at the end: smallest and largest over seeds, for each network."
     t = collect(plan("at,trades_frozen_bn", "preact_resnet18,vgg11", "1,2", "subset", dataset="folder:cifar10", source="published"))
-    return [of(at_equal_fit(Evidence(t[(t.arch == a) & (t.seed == s)], 10), "at", 100) for s in (1, 2))
+    return [of(Evidence(t[(t.arch == a) & (t.seed == s)], 10).at_equal_fit("trades_frozen_bn") for s in (1, 2))
             for a in ARCHS for of in (min, max)]
 
 def at_equal_loss():
@@ -211,7 +204,8 @@ NUMBERS = {
     r"peaks under AT after (\d+) to (\d+) of 100 epochs, at (\d+) and (\d+) %, and ends at (\d+) and (\d+) %; "
     r"NC1 is (\d+) and (\d+) at the peak and falls (\d+) and (\d+) times": robust_overfitting,
     r"hardly fits: .* at equal fit it is ([\d.]+) and ([\d.]+) times":
-        lambda: [full(lambda e: at_equal_fit(e, r), "fig4_trades_frozen_bn", n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
+        lambda: [full(lambda e: e.at_equal_fit("trades_frozen_bn", r, 35), "fig4_trades_frozen_bn", n)
+                 for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
     r"at equal loss by ([\d.]+) to (\d+)": lambda: at_equal_loss(),
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+); .* and more in VGG11 \(([\d.]+) for ([\d.]+)\)":
         lambda: [Evidence(collect(plan("at", a, 1, "pilot", dataset="folder:cifar10", source="published", **k)), 10).last(
