@@ -234,6 +234,16 @@ def test_an_outer_autocast_is_not_used(trained, objective):
     with torch.autocast("cpu", torch.bfloat16): inside = call()
     assert torch.equal(inside, call())
 
+def test_the_first_kl_step_is_in_float32():
+    "Where clean and perturbed predictions are still alike bfloat16 would only see its own rounding; the reference is in float32, too."
+    types, layer = [], torch.nn.Linear(12, 3)
+    def model(x): types.append((z := layer(x.flatten(1))).dtype); return z
+    x, y = torch.rand(2, 3, 2, 2), torch.tensor([0, 1])
+    pgd(model, x, y, 0.1, steps=3, objective="kl", dtype=torch.bfloat16)
+    assert types == [torch.float] * 2 + [torch.bfloat16] * 2
+    types.clear(); pgd(model, x, y, 0.1, steps=3, dtype=torch.bfloat16)
+    assert types == [torch.bfloat16] * 3
+
 def test_train_mode_updates_batch_norm(trained):
     "With bn='train' the attack is one batch per step to the running statistics, and the mode comes back."
     import copy

@@ -1,4 +1,5 @@
 "What goes into the tables is what the pages define, computed here from the formulas alone."
+import copy
 from dataclasses import replace
 import pytest, torch
 from nc_robust import runs
@@ -60,6 +61,16 @@ def test_views_are_what_they_are_called(net):
     assert hits[0] > hits[1] + 0.05
     quarter = attack(m, x, y, replace(c, eps=c.eps / 4, step_size=c.step_size / 4))[0]
     assert torch.allclose(attack(m, x, y, c, eps=c.eps / 4)[0], quarter, atol=1e-6)
+
+def test_vanished_gradients_stand_in_the_table(net):
+    "Of a fresh attack the share of images and steps; of training's own perturbations nothing."
+    m, d, c = copy.deepcopy(net[0]), net[1], net[2]
+    share = lambda **how: [r["value"] for r in measure(m, d, c, 1, **how)[0] if r["metric"] == "zero_gradient" and r["split"] == "train"]
+    with torch.no_grad(): m.linear.weight.zero_()
+    with pytest.warns(UserWarning, match="vanished"): assert share() == [1.0] * 2      # perturbed and targeted
+    m = net[0]
+    assert max(share()) < 0.01
+    assert len(share(crafted=pixels(d.train.x))) == 1
 
 def test_layers_pooled_and_adaptive(net):
     "Averaged to 4x4 pixels; the attack on a layer's own centres is not that on the network."
