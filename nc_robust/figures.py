@@ -37,7 +37,8 @@ FIGURES = {
     "fig14": dict(regimes=_BOTH, classes=100, extra="layers", takes=_LAYERS),
     "fig15": dict(regimes=("at",), extra="radii", trained=_STEPS, measured=(1.0,)),
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
-    "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",)),     # beyond the paper, as is the next
+    "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",)),     # beyond the paper, as are the next
+    "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",)),
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
 PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "per_class", "width", "data_root", "source", "max_minutes")
@@ -172,9 +173,11 @@ def _seeds(mine, picture) -> str:
     "The seeds, and what line and band of the `picture` are."
     seeds = sorted({r.c.seed for r in mine})
     if len(seeds) == 1: return f"seed {seeds[0]}"
-    log = any(ax.get_yscale() == "log" for ax in picture.axes) if picture else False
+    axes = picture.axes if picture else []
+    log = any("log" in (ax.get_xscale(), ax.get_yscale()) for ax in axes)
     names = {t.get_text() for l in picture.legends for t in l.get_texts()} if picture else ()
     mean = f"mean of seeds {', '.join(map(str, seeds))}" + " (geometric on log axes)" * log
+    if picture and not any(ax.collections for ax in axes): return mean
     band = "from one to the other" if len(seeds) == 2 else "a standard deviation"
     return f"{mean}, band: {band}" + ", none for Gaussian" * ("Gaussian" in names)
 
@@ -204,7 +207,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     elif "measured" in figure.spec: eps = "attacked at the radii shown"
     first = [f"{_data(c)}, {count}", f"{c.norm}, {eps}, {c.steps} steps",
              f"{c.epochs} epochs{_cut(mine)}", _rates(mine), _seeds(mine, picture)]
-    if figure.name == "trades": first.append("perturbed: by each one's own training attack")
+    first += {"trades": ["perturbed: by each one's own training attack"], "overfitting": ["star: the peak"]}.get(figure.name, [])
     widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)
     last = [*widths, *_layers(figure, {r.c.arch for r in mine}), _machines(provenance(figure, mine)["hardware"])]
     return "\n".join(_balanced("; ".join(line), 20 * (picture.get_figwidth() if picture else plots.PAGE)) for line in (first, last))

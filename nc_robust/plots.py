@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['VIEW_STYLES', 'ARCH_TITLES', 'REGIME_TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'TINY',
            'REGIME_STYLES', 'BEYOND', 'LAYERS', 'CENTRES', 'CLASSES', 'title', 'styled', 'quantities', 'curve', 'grid',
-           'columns_of', 'level', 'by_epoch', 'by_regime', 'by_layer', 'by_direction', 'by_radius', 'radius_labels',
-           'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
+           'columns_of', 'level', 'by_epoch', 'by_regime', 'against', 'by_layer', 'by_direction', 'by_radius',
+           'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/15_plots.ipynb #58b86ae6
 import io, json, math
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from .files import write_bytes
 
 # %% ../nbs/15_plots.ipynb #f12ce303
@@ -190,6 +190,7 @@ REGIME_STYLES = {
     "at": dict(color="#000000", ls="-", marker="o"), "at_frozen_bn": dict(color="#909090", ls=(0, (6, 1)), marker="v"),
     "trades": dict(color="#56B4E9", ls="--", marker="s"), "trades_frozen_bn": dict(color="#A3195B", ls="-.", marker="^"),
 }
+def _styled(regime): return dict(label=title(regime)) | REGIME_STYLES.get(regime, dict(color="0.5", marker="."))
 
 def by_regime(t: pd.DataFrame, metrics):
     """Curves over epochs, one for each regime: `metrics` are (view, metric), a row for each; a column for each arch. Where shares end is
@@ -198,11 +199,28 @@ def by_regime(t: pd.DataFrame, metrics):
     def draw(ax, row, column):
         ends = []
         for r, g in column[1].groupby("regime", sort=False):
-            style = dict(label=title(r)) | REGIME_STYLES.get(r, dict(color="0.5", marker="."))
-            ends.append(curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **style))
+            ends.append(curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **_styled(r)))
         if METRICS[row[2]][1] == "share" and ends and None not in ends: _ends(ax, ends)
     name = lambda v, m: f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})".replace(")\n(", ", ")
     return grid([(name(v, m), v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
+
+# %% ../nbs/15_plots.ipynb #8fd50554
+def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
+    """`y` over `x`, each (split, view, metric) of the last layer in the tidy table `t`: a curve for each regime, a point for each
+    measured epoch, means over seeds (of logarithms on log axes); a column for each arch. The x axis falls, as NC metrics do in
+    training; a star is where `y` is greatest."""
+    def values(g, split, view, metric):
+        g = g[(g.layer == "features") & (g.split == split) & (g["view"] == view) & (g.metric == metric)]
+        g = g.pivot(index="epoch", columns="seed", values="value").dropna()
+        return np.exp(np.log(g).mean(axis=1)) if METRICS[metric][1] == "log" else g.mean(axis=1)
+    def draw(ax, row, column):
+        for r, g in column[1].groupby("regime", sort=False):
+            a, b = values(g, *x).align(values(g, *y), "inner")
+            ax.plot(a, b, **_styled(r))
+            if len(b): ax.plot(a[b.idxmax()], b.max(), marker="*", ms=9, color=_styled(r)["color"])
+        if METRICS[x[2]][1] == "log": ax.set_xscale("log"); ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_formatter("{x:g}"); ax.xaxis.set_inverted(True)
+    return grid([(ylabel,)], columns_of(t, "arch"), xlabel, draw, height=2.2)
 
 # %% ../nbs/15_plots.ipynb #5db849ea
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
