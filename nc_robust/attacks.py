@@ -155,13 +155,15 @@ def _move(x_adv, g, step_size, norm, gradient):
     return x_adv + step_size * g / (_lengths(g) + 1e-10)
 
 # %% ../nbs/05_attacks.ipynb #05a00005
-def _check_options(y, targeted, dtype, **options):
-    if not isinstance(dtype, torch.dtype | None): raise ValueError(f"dtype must be a torch.dtype or None, got {dtype!r}; torch.bfloat16")
+def _check_options(y, targeted, dtype, generator, **options):
+    choice("dtype", dtype, (None, torch.bfloat16, torch.float16))
     for name, allowed in dict(objective=("ce", "kl"), start=("uniform", "gaussian", "clean"), bn=("eval", "train"),
                               gradient=("stable", "summed", "published")).items(): choice(name, options[name], allowed)
     if options["objective"] == "ce" and y is None: raise ValueError("y may be None only with objective='kl'; cross-entropy needs labels")
     if options["objective"] == "kl" and targeted:
         raise ValueError("objective='kl' has no targets; use objective='ce' with targeted=True")
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(f"generator must be a torch.Generator, got {generator!r}; torch.Generator(x.device).manual_seed(0) makes one")
     if torch.is_inference_mode_enabled():
         raise ValueError("an attack needs gradients; leave torch.inference_mode() (Lightning: Trainer(inference_mode=False))")
 
@@ -198,11 +200,11 @@ def pgd(
     A module is attacked in the mode that `bn` names and gets its own back; another callable as it is. Madry et al. 2018; the KL
     form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
     norm = norm_name(norm)
-    _check_options(y, targeted, dtype, objective=objective, start=start, bn=bn, gradient=gradient)
+    _check_options(y, targeted, dtype, generator, objective=objective, start=start, bn=bn, gradient=gradient)
     if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
-    y = None if y is None else y.long()
-    watch = _Watch(x, 1e-10 if gradient == "published" and norm == "l2" and objective == "ce" else 0.0)
+    x, y = x.as_subclass(torch.Tensor), None if y is None else y.as_subclass(torch.Tensor).long()       # fastai's dispatch otherwise
+    watch = _Watch(x, 1e-10 if gradient == "published" and norm == "l2" else 0.0)
     with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen(model), torch.no_grad():
         reference = logits_of(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
         def uphill(z):
@@ -223,6 +225,7 @@ def gaussian(x, eps: float, norm: str = "linf", generator=None):
     """Pixels `x` (N, channels, height, width) with Gaussian noise of the size of the attack, clipped to [0, 1]; same shape.
     Raises `ValueError` on what is no image and on eps < 0."""
     check_attack(x, None, eps, 0, 0, norm)
+    x = x.detach().as_subclass(torch.Tensor)
     noise = torch.empty_like(x).normal_(generator=generator)
     if norm_name(norm) == "linf": return (x + eps * noise).clamp(0, 1)
     return project(x + eps * noise, x, eps, "l2")

@@ -65,7 +65,7 @@ def described(t) -> str:
 def class_labels(y, n: int):
     "The `n` labels `y` (N,) as int64; a `ValueError` that says how to convert what is not such a tensor."
     shape = tuple(y.shape) if torch.is_tensor(y) else None
-    if shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.long()
+    if shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.as_subclass(torch.Tensor).long()
     remedy = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them"}.get(shape, "")
     if shape and shape[0] == n and len(shape) == 2 and not remedy: remedy = "; .argmax(1), if it is one-hot"
     raise ValueError(f"y must hold {n} whole-number labels, one for each row, got {described(y)}{remedy}")
@@ -110,7 +110,9 @@ def logits_of(model, x):
     except RuntimeError as e:
         w = next(model.parameters(), x) if isinstance(model, torch.nn.Module) else x
         if w.dtype == x.dtype: raise
-        raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give x.to({w.dtype}), or model.to({x.dtype})") from e
+        coarse = w.is_floating_point() and torch.finfo(w.dtype).bits < 32
+        remedy = f"`lambda x: model(x.to({w.dtype}))`, after model.eval()" if coarse else f"x.to({w.dtype}), or model.to({x.dtype})"
+        raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give {remedy}") from e
     if not torch.is_tensor(z) or z.ndim != 2:
         raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}"
                          f"{'' if torch.is_tensor(z) else '; take them out, model.eval() first: lambda x: model(x)[0]'}")

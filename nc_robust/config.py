@@ -65,7 +65,9 @@ def _check(c: Config):
     _set(c, "norm", norm_name(c.norm))
     _set(c, "dataset", str(c.dataset))
     if c.dataset == "folder:": raise ValueError("dataset='folder:' names no folder; give folder:<path>")
-    if not c.dataset.startswith("folder:"): choice("dataset (or folder:<path>)", c.dataset, DATASETS)
+    if not c.dataset.startswith("folder:"):
+        if "/" in c.dataset: raise ValueError(f"unknown dataset {c.dataset!r}; did you mean folder:{c.dataset}?")
+        choice("dataset (or folder:<path>)", c.dataset, DATASETS)
     for name in ("epochs", "batch_size", "width", "measure_every", "steps", "seed"):
         _set(c, name, number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True))
     if c.per_class is not None: _set(c, "per_class", number("per_class", c.per_class, low=1, whole=True))

@@ -11,11 +11,10 @@ import hashlib, io, os
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
-from filelock import FileLock
 from tqdm.std import tqdm
 from .checks import choice, described, number
 from .config import DATASETS, folder_of
-from .files import alone, cache_dir, seal, set_aside, unseal, write_bytes
+from .files import alone, cache_dir, named, seal, set_aside, unseal, write_bytes
 
 # %% ../nbs/03_data.ipynb #cdaaa4b7
 @dataclass
@@ -69,14 +68,14 @@ def _digits():
 
 # %% ../nbs/03_data.ipynb #d5cc22ec
 def _digits100():
-    def pair(x, y):
+    def pair(x):
         x = x.reshape(10, -1, *x.shape[1:])                                   # class, image, 1, 8, 8
         c, i = np.divmod(np.arange(100 * x.shape[1]), x.shape[1])
         left, right = np.divmod(c, 10)
         n = x.shape[1]                                # a fixed rule that gives each left digit other partners, and none of them twice
         other = (i * (left + 1) + i // (n // np.gcd(left + 1, n)) + 7 * right) % n
         return np.concatenate([x[left, i], x[right, other]], axis=-1), c
-    return [pair(*split) for split in _digits()]
+    return [pair(x) for x, _ in _digits()]
 
 # %% ../nbs/03_data.ipynb #954549f6
 CIFAR_STATS = {
@@ -91,8 +90,7 @@ def _cifar(name, root):
     try: sets = read(False)
     except RuntimeError:                                                      # not there, or not whole
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f".{name}.lock"): sets = read(True)          # one process downloads, the others wait
+            with alone(root / name): sets = read(True)                        # one process downloads, the others wait
         except (OSError, RuntimeError) as e:
             there = "damaged" if any(root.glob(f"cifar-{name[5:]}-*")) else "not there"
             raise FileNotFoundError(f"{name} in {root} is {there} and could not be downloaded ({e}); "
@@ -128,13 +126,14 @@ def _decode(files) -> np.ndarray:
         try:
             with Image.open(f) as im:
                 if im.mode.startswith(("I", "F")): raise SyntaxError(f"pixels of mode {im.mode}; convert it to 8 bits")
-                a = np.asarray(im if im.mode in ("L", "RGB") else im.convert("RGB"))
+                a = np.asarray(im if im.mode in ("L", "RGB") else im.convert("L" if im.mode in ("1", "LA") else "RGB"))
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
             raise ValueError(f"{f} is not a readable image ({e}); replace or remove it") from e
         a = a[None] if a.ndim == 2 else a.transpose(2, 0, 1)
         if out is None: out = np.empty((len(files), *a.shape), np.uint8)
         if a.shape != out.shape[1:]:
-            raise ValueError(f"{f} has shape {a.shape} (channels, height, width), but {first} has {out.shape[1:]}")
+            raise ValueError(f"{f} has shape {a.shape} (channels, height, width), but {first} has {out.shape[1:]}; "
+                             "convert all to one size and colour mode")
         out[i] = a
     return out
 
@@ -183,7 +182,8 @@ def _folder(root):
             ("y", np.repeat(np.arange(len(classes)), [len(c) for c in per_class])))}
     a = _cached(_key(root, files), make)
     if a["train_x"].shape[1:] != a["test_x"].shape[1:]:
-        raise ValueError(f"train images are {a['train_x'].shape[1:]}, test images {a['test_x'].shape[1:]}: one size is needed")
+        raise ValueError(f"train images are {a['train_x'].shape[1:]}, test images {a['test_x'].shape[1:]} (channels, height, width); "
+                         "convert all to one size and colour mode")
     return [(a["train_x"], a["train_y"]), (a["test_x"], a["test_y"])], classes
 
 # %% ../nbs/03_data.ipynb #6b72358f
@@ -219,7 +219,7 @@ def load(
 ) -> Data:
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
-    dataset, root = str(dataset), Path(str(data_root or os.environ.get("NC_ROBUST_DATA") or cache_dir())).expanduser()
+    dataset, root = str(dataset), Path(str(data_root)).expanduser() if data_root else named("NC_ROBUST_DATA", cache_dir)
     if folder := folder_of(dataset): splits, classes = _folder(folder.resolve())
     elif choice("dataset (or folder:<path>)", dataset, DATASETS).startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]

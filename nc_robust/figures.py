@@ -15,7 +15,7 @@ from .checks import choice, number
 from .config import ARCHS, REGIMES, default_scale, identity, parameters
 from .files import out_folder, read_head, runs_root, set_aside, write_bytes
 from .metrics import etf_angle
-from .runs import finished, length
+from .runs import finished, length, num_classes
 
 # %% ../nbs/16_figures.ipynb #8c859749
 _BOTH, _TRADES, _STEPS = ("st", "at"), ("trades", "trades_frozen_bn"), (0.25, 0.5, 1.0)
@@ -39,10 +39,11 @@ FIGURES = {
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
     "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",)),     # beyond the paper, as are the next
     "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",)),
+    "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), lr=0.05, takes=("regime", "lr")),
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
 PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "per_class", "width", "data_root", "source", "max_minutes")
-CHOICES = {"regime": (*REGIMES, "all", None), "pooled": (None, True, False), "more": (None, True, False)}
+CHOICES = {"regime": (*REGIMES, "all", None), "lr": None, "pooled": (None, True, False), "more": (None, True, False)}
 
 # %% ../nbs/16_figures.ipynb #1ec29fac
 class Figure:
@@ -56,7 +57,8 @@ class Figure:
         if pooled: self.spec["extra"] += "_pooled"
         if max_minutes is not None: number("max_minutes", max_minutes)
         given = {k: v for k, v in given.items() if v is not None}
-        given = dict(archs=self.spec.get("archs", ARCHS), norm=self.spec.get("norm", "linf"), classes=self.spec.get("classes", 10)) | given
+        of_figure = {k: self.spec[k] for k in ("archs", "norm", "classes", "lr") if k in self.spec}
+        given = dict(archs=ARCHS, norm="linf", classes=10) | of_figure | given
         regimes = self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime
         plan = lambda regimes=regimes, **more: plans.plan(regimes, seeds=1 if seeds is None else seeds, **given | more)
         self.runs = plan()
@@ -96,12 +98,12 @@ def table(figure: Figure) -> pd.DataFrame:
 # %% ../nbs/16_figures.ipynb #28c50e57
 def vertex_angle(figure: Figure, *metrics) -> dict:
     "Levels for `plots`: arccos(-1/(C-1)), the angle between two vertices of an ETF of the figure's C classes."
-    C = int(read_head(figure.runs[0].csv)["num_classes"])
+    C = num_classes(figure.runs[0])
     return {m: (etf_angle(C), "between two ETF vertices") for m in metrics or ("simplex_similarity",)}
 
 def guessing(figure: Figure) -> dict:
     "Levels for `plots`: 1/C, what guessing gets right."
-    return {"ncc_accuracy": (1 / int(read_head(figure.runs[0].csv)["num_classes"]), "guessing")}
+    return {"ncc_accuracy": (1 / num_classes(figure.runs[0]), "guessing")}
 
 # %% ../nbs/16_figures.ipynb #022148fa
 def pictures(figure: Figure) -> dict:
@@ -109,7 +111,7 @@ def pictures(figure: Figure) -> dict:
     found = {}
     for r in figure.runs:
         kept = results.pictures(r)
-        if not any(kept.values()): raise _four_classes(figure, read_head(r.csv)["num_classes"])
+        if not any(kept.values()): raise _four_classes(figure, num_classes(r))
         found[r.c.regime] = {int(e): p for e, p in kept.items()}
     return found
 
@@ -201,7 +203,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     c = mine[0].c
     count = f"{c.per_class} training images a class" if c.per_class else "all training images"
     if figure.spec.get("extra") == "adaptive":
-        count += f", of these and of the test images at most {1000 // int(read_head(mine[0].csv)['num_classes'])} a class measured"
+        count += f", of these and of the test images at most {1000 // num_classes(mine[0])} a class measured"
     eps = f"eps {plots.radius_labels([figure.eps])[0]}"
     if "trained" in figure.spec: eps = f"trained at the radii shown, attacked at {eps}"
     elif "measured" in figure.spec: eps = "attacked at the radii shown"

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT', 'TABLE', 'repository', 'named', 'cache_dir', 'runs_root', 'out_folder', 'write_bytes', 'not_written',
-           'alone', 'seal', 'unseal', 'save_state', 'load_state', 'save_table', 'read_table', 'read_head', 'set_aside']
+           'hold', 'alone', 'seal', 'unseal', 'save_state', 'load_state', 'save_table', 'read_table', 'read_head',
+           'set_aside']
 
 # %% ../nbs/02_files.ipynb #58b3b025
 import errno, glob, gzip, hashlib, io, os, pickle, secrets, zlib
 from contextlib import contextmanager
 from pathlib import Path
 import pandas as pd, torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 import nc_robust
 
 # %% ../nbs/02_files.ipynb #d7eb6ac6
@@ -58,15 +59,22 @@ def not_written(path: Path, e: OSError) -> OSError:
 
 # %% ../nbs/02_files.ipynb #80511461
 @contextmanager
-def alone(path: Path):
-    "Be the only process that makes the file `path`; unfinished parts of it are removed. `OSError` if its folder is not writable."
-    path = Path(path); lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try: path.parent.mkdir(parents=True, exist_ok=True); lock.acquire()
-    except OSError as e: raise not_written(path, e) from e
+def hold(lock: Path, name: str = "*", wait=FileLock.acquire):
+    """Hold the file `lock`; `wait(lock)` where another process has it. What killed writers of the files `name` left beside it is
+    removed. `OSError` if its folder is not writable."""
+    folder, lock = Path(lock).parent, FileLock(lock, is_singleton=True)
+    try: folder.mkdir(parents=True, exist_ok=True); lock.acquire(timeout=0.1)
+    except Timeout: wait(lock)                                    # an OSError, too
+    except OSError as e: raise not_written(folder, e) from e
     try:
-        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"): part.unlink(missing_ok=True)
+        for part in folder.glob(f".{name}.part"): part.unlink(missing_ok=True)
         yield
     finally: lock.release()
+
+def alone(path: Path):
+    "Be the only process that makes the file `path`; unfinished parts of it are removed. `OSError` if its folder is not writable."
+    path = Path(path)
+    return hold(path.with_name(f".{path.name}.lock"), f"{glob.escape(path.name)}.*")
 
 # %% ../nbs/02_files.ipynb #e624aee5
 def seal(body: bytes, label: str) -> bytes:

@@ -23,8 +23,9 @@ def usable_device(given=None) -> str:
         torch.empty(0, device=given)
         if torch.device(given).type == "meta": raise TypeError("its tensors hold no values")
     except (RuntimeError, AssertionError, TypeError) as e:
-        raise ValueError(f"device {given!r} is not available here ({str(e).splitlines()[0][:120]}); "
-                         "without it, a GPU is used where there is one") from e
+        why = "there is no such kind" if "Expected one of" in str(e) else str(e).splitlines()[0][:120]
+        raise ValueError(f"device {given!r} is not available here ({why}); give cpu or cuda, or none: "
+                         "then a GPU is used where there is one") from e
     return "cpu" if torch.device(given).type == "cpu" else str(torch.device(given))
 
 # %% ../nbs/11_machine.ipynb #09a00009
@@ -84,7 +85,7 @@ def _digest(source):
     for n in ast.walk(ast.parse(source)):
         if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(n) is not None:
             first, last = n.body[0].lineno - 1, n.body[0].end_lineno - 1
-            rest = lines[last][n.body[0].end_col_offset:]
+            rest = lines[last].encode()[n.body[0].end_col_offset:].decode()                  # offsets are in bytes
             lines[first:last + 1] = [lines[first][:n.body[0].col_offset] + rest, *[""] * (last - first)]
     return hashlib.sha256("\n".join(filter(None, map(str.rstrip, lines))).encode()).hexdigest()[:8]
 

@@ -54,13 +54,14 @@ def _checked(h, y, num_classes):
         rows = "; .flatten(1) makes rows" if torch.is_tensor(h) and h.ndim > 2 else ""
         raise ValueError(f"h must be a float tensor (N, p), got {described(h)}{rows}")
     y = class_labels(y, len(h))
-    if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
+    if not isinstance(num_classes, numbers.Integral): raise ValueError(f"num_classes must be a whole number, got {num_classes!r}")
+    if num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes!r}")
     if len(h) == 0: raise ValueError("h is empty: there is nothing to measure")
     check_labels(y, num_classes)
     if not h.isfinite().all():
         raise ValueError(f"h has NaN or infinite entries in {int((~h.isfinite()).any(1).sum())} of {len(h)} rows; the network has diverged")
-    return h, y
+    return h.as_subclass(torch.Tensor), y
 
 # %% ../nbs/06_metrics.ipynb #a1b296f4
 class Simplex:
@@ -253,7 +254,7 @@ def _same_points(spread, first, second):
 @torch.no_grad()
 def _two_passes(batches, num_classes, weight, bias, reference):
     m, dtype = Means(num_classes), None
-    for h, y in batches(): dtype = h.dtype; m.add(h, y)
+    for h, y in batches(): dtype = max(dtype or h.dtype, h.dtype, key=lambda d: torch.finfo(d).eps); m.add(h, y)     # the coarsest
     if dtype is None: raise ValueError("there is no batch: nothing to measure")
     simplex = Simplex(m.means, m.counts, dtype)
     if (f := torch.finfo(dtype)).bits < 32:
@@ -294,8 +295,12 @@ def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, r
     points, in any order: no augmentation, nothing random. Raises `ValueError` on bad input."""
     if not callable(batches): raise ValueError("batches must be callable, since it is read twice: `lambda: loader`, not `loader`")
     def checked():
-        for h, y in batches():
-            h, y = _checked(h, y, num_classes)
+        p = None
+        for pair in batches():
+            if len(pair) != 2: raise ValueError(f"batches() must yield pairs (h, y), got {len(pair)} things")
+            if torch.is_tensor(pair[0]) and not pair[0].numel(): continue
+            h, y = _checked(*pair, num_classes)
+            if h.shape[1] != (p := p or h.shape[1]): raise ValueError(f"a batch has h of {h.shape[1]} dimensions, those before it {p}")
             _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
             yield h, y
     return _two_passes(checked, num_classes, weight, bias, reference)

@@ -77,7 +77,8 @@ def _duration(todo, max_minutes) -> str:
     "About how long `todo`, pairs of run and epochs, takes here, were it done in one go; seeds and radii cost the same."
     cost = {kind: seconds_per_epoch(r) for kind, r in {(r.c.regime, r.c.arch): r for r, _ in todo}.items()}
     seconds = sum(n * cost[r.c.regime, r.c.arch] for r, n in todo)
-    if apart([r for r, _ in todo], max_minutes): seconds /= min(len(todo), cores())
+    together = [r for r, _ in todo if r.epochs_done < r.c.epochs]             # what `collect` trains side by side
+    if apart(together, max_minutes): seconds /= min(len(together), cores())
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 # %% ../nbs/14_plans.ipynb #5d1f0c01
@@ -175,7 +176,7 @@ def train_side_by_side(runs: list):
 def collect(runs: list, what: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:
     """The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing. `what`:
     `history` or a table of `extra`, with its `options`. Raises what those raise, `RuntimeError` if a run's process fails."""
-    parts, began = [], time.time()
+    parts, began = [], time.monotonic()
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     if apart(todo, max_minutes): train_side_by_side(todo)
     for r in runs:

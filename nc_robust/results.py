@@ -48,14 +48,17 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     if choice("table", name, (*EXTRAS, "radii")) == "radii": radii = _radii(run, radii)
     elif radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
     key = table_name(name, radii)
-    if run.source == "published": return published(run, key)
-    history(run, **options)
-    if (t := whole_table(run.table_file(key))) is None:
-        with locked(run, options.get("max_minutes")):
-            t = read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, options))
+    t = published(run, key) if run.source == "published" else _own(run, name, key, radii, options)
     if radii and list(t["view"].unique()) != (asked := [f"eps={r:.6g}" for r in radii]):
         raise ValueError(f"{run.table_file(key)} holds {', '.join(t['view'].unique())}, not {', '.join(asked)}; move it away")
     return t
+
+def _own(run, name, key, radii, options):
+    "The table in the file `key` of a run that is trained here, measured if it is missing or damaged."
+    history(run, **options)
+    if (t := whole_table(run.table_file(key))) is not None: return t
+    with locked(run, options.get("max_minutes")):
+        return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, options))
 
 def _measured(run, name, radii, options):
     "The state of `run` with the records of the table `name`."

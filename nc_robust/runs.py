@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'read_state', 'trained', 'same_data', 'save', 'write_table', 'table', 'Stopped',
            'time_left', 'train_run', 'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished',
-           'length', 'published']
+           'length', 'num_classes', 'published']
 
 # %% ../nbs/12_runs.ipynb #c709e146
 import signal, sys, time
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm.std import tqdm
 from .checks import choice, number
 from .config import PRECISIONS, Config, folder_of, identity, run_name
-from .data import digest, fingerprint, load
-from .files import load_state, not_written, read_head, read_table, runs_root, save_state, save_table, set_aside
+from .data import digest, fingerprint, generator, load
+from .files import hold, load_state, read_head, read_table, runs_root, save_state, save_table, set_aside
 from .machine import joined, provenance, stop_requests, threads, usable_device
 from .measure import measure
 from .replay import fast_step
@@ -68,7 +69,7 @@ def _as_published(c: Config) -> Config:
     return next((k for k in either if (runs_root("published") / run_name(k)).exists()), c)
 
 # %% ../nbs/12_runs.ipynb #f8985f68
-STATE = {"config", "epoch", "records", "pictures", "seconds", "data", "classes", "provenance", "model"}
+STATE = {"config", "epoch", "records", "pictures", "data", "classes", "provenance", "model"}
 
 def read_state(run: Run) -> dict | None:
     """The saved state of `run`, or None. A damaged file is set aside and named; another version's or
@@ -112,15 +113,14 @@ def write_table(run: Run, s: dict, path: Path = None):
 
 def table(records: list, run: str, seed: int) -> pd.DataFrame:
     "Records as the one tidy table: run, seed, epoch, split, view, layer, metric, value."
-    t = pd.DataFrame(records, columns=["epoch", "split", "view", "layer", "metric", "value"])
-    t.insert(0, "seed", seed); t.insert(0, "run", run)
-    return t
+    columns = ["run", "seed", "epoch", "split", "view", "layer", "metric", "value"]
+    return pd.DataFrame(records, columns=columns).assign(run=run, seed=seed)
 
 # %% ../nbs/12_runs.ipynb #10a00004
 def _begin(run):
     "Model and optimiser of `run`, and the state they are in."
     now = provenance(run.device)
-    s = run.state() or dict(config=identity(run.c), epoch=0, records=[], pictures={}, seconds=0.0, data=digest(run.data),
+    s = run.state() or dict(config=identity(run.c), epoch=0, records=[], pictures={}, data=digest(run.data),
                             classes=run.data.num_classes, provenance=now)
     same_data(run, s["data"])
     model, opt = start(run.c, run.data, run.device)
@@ -133,24 +133,25 @@ def _restore(run, s, model, opt):
         raise ValueError(f"{run.state_file} was written by another version ({str(e).splitlines()[0]}); move it away") from e
 
 # %% ../nbs/12_runs.ipynb #2888c162
+@contextmanager
+def _noise(c, epoch):
+    "What layers draw (dropout, on the CPU) is determined by seed and epoch, so that a run goes on as if it had not stopped."
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.set_state(generator("cpu", c.seed, "layers", epoch).get_state()); yield
+
 def _next_epoch(run, model, opt, step, s, stop):
     "The state after one more epoch. `s` itself stays valid: its tensors are copies."
-    s["model"], s["optimiser"] = _copied(model.state_dict()), _copied(opt.state_dict())
-    c, e, began = run.c, s["epoch"], time.time()
+    s["model"], s["optimiser"] = deepcopy(model.state_dict()), deepcopy(opt.state_dict())
+    c, e = run.c, s["epoch"]
     measured = (e + 1) % c.measure_every == 0 or e + 1 == c.epochs or e == 0
     def look():
         if stop: raise InterruptedError
-    loss, crafted = train_epoch(model, opt, run.data, c, e, keep=measured, on_batch=look, step=step)
+    with _noise(c, e): loss, crafted = train_epoch(model, opt, run.data, c, e, keep=measured, on_batch=look, step=step)
     found, picture = measure(model, run.data, c, e + 1, crafted, on_view=look) if measured else ([], {})
     found += [dict(epoch=e + 1, split="train", view="training", layer="logits", metric="loss", value=loss)]
     return s | dict(epoch=e + 1, records=s["records"] + found, pictures=s["pictures"] | ({str(e + 1): picture} if picture else {}),
-                    model=model.state_dict(), optimiser=opt.state_dict(), seconds=s["seconds"] + time.time() - began,
+                    model=model.state_dict(), optimiser=opt.state_dict(),
                     provenance=joined(s["provenance"], dict(step=step.way) if hasattr(step, "way") else {}))
-
-def _copied(t):
-    if torch.is_tensor(t): return t.detach().clone()
-    if isinstance(t, dict): return {k: _copied(v) for k, v in t.items()}
-    return [_copied(v) for v in t] if isinstance(t, list) else t
 
 # %% ../nbs/12_runs.ipynb #10a00006
 def _bar(c, s, progress):
@@ -170,7 +171,7 @@ class Stopped(RuntimeError): "A run ended before its last epoch; its state is sa
 
 def time_left(max_minutes, began):
     "Minutes that are left of `max_minutes` since the time `began`; None where there is no limit."
-    return None if max_minutes is None else max(0.0, max_minutes - (time.time() - began) / 60)
+    return None if max_minutes is None else max(0.0, max_minutes - (time.monotonic() - began) / 60)
 
 # %% ../nbs/12_runs.ipynb #f8985f71
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
@@ -178,40 +179,32 @@ def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epo
     with threads(run.data): _train(run, max_minutes, progress, on_epoch)
 
 def _train(run, max_minutes, progress, on_epoch):
-    c, began = run.c, time.time()
+    c, began = run.c, time.monotonic()
     model, opt, s = _begin(run)
-    step, saved = fast_step(c, model, opt, run.device, len(run.data.train.y)), time.time()
+    step, saved = fast_step(c, model, opt, run.device, len(run.data.train.y)), time.monotonic()
     with stop_requests() as stop, _bar(c, s, progress) as bar:
         try:
             while s["epoch"] < c.epochs and not stop:
                 s = _next_epoch(run, model, opt, step, s, stop)
                 _show(s["epoch"], bar, on_epoch)
                 if time_left(max_minutes, began) == 0: break
-                if time.time() - saved > 30: save(run, s); saved = time.time()
+                if time.monotonic() - saved > 30: save(run, s); saved = time.monotonic()
         except InterruptedError: pass                            # the epochs before it stand
-        finally: save(run, s)
+        finally:
+            if s["epoch"]: save(run, s)                          # before that nothing would be lost, and other data may be given yet
     if not stop and s["epoch"] == c.epochs: return
     why = f"signal {signal.Signals(stop[0]).name}" if stop else "the time given is over"
     raise Stopped(f"{run.name} stopped after {s['epoch']} of {c.epochs} epochs ({why}); "
                   "the state is saved, the same command goes on from there")
 
 # %% ../nbs/12_runs.ipynb #ad01eba0
-@contextmanager
 def locked(run: Run, max_minutes: float = None):
     "Hold the run's lock; say so if another process has it, and wait at most so long (`Stopped`). `OSError` if the folder is not writable."
-    lock = FileLock(run.folder / ".lock", is_singleton=True)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0.1)
-    except Timeout:
+    def wait(lock):
         print(f"{run.name} is being trained by another process; waiting for it")
         try: lock.acquire(timeout=-1 if max_minutes is None else 60 * max_minutes)
         except Timeout as e: raise Stopped(f"{run.name} is still being trained by another process (the time given is over)") from e
-    except OSError as e: raise not_written(run.folder, e) from e
-    try:
-        for part in run.folder.glob(".*.part"): part.unlink(missing_ok=True)      # of writers that were killed
-        yield
-    finally: lock.release()
+    return hold(run.folder / ".lock", wait=wait)
 
 # %% ../nbs/12_runs.ipynb #772797fb
 def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None) -> pd.DataFrame:
@@ -221,7 +214,7 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
     if max_minutes is not None: number("max_minutes", max_minutes)
     if run.source == "published": return published(run)
     if complete(run): _check_data(run); return read_table(run.csv)
-    began = time.time()
+    began = time.monotonic()
     if run.epochs_done < run.c.epochs: run.data                    # missing data is said before anything is written
     with locked(run, max_minutes):
         if run.epochs_done < run.c.epochs:
@@ -243,7 +236,7 @@ def final_state(run: Run, max_minutes: float = None, **options) -> dict:
     """The state after the last epoch, with the weights; trains what is missing of it. Arguments and errors as of `history`;
     `FileNotFoundError` for any published run, which has no weights."""
     if run.source == "published": raise FileNotFoundError(f"{run.name} is published without its weights; source='runs' trains it")
-    began = time.time()
+    began = time.monotonic()
     history(run, max_minutes, **options)
     if (s := run.state()) and s["epoch"] == run.c.epochs: return s
     with locked(run, time_left(max_minutes, began)):
@@ -282,6 +275,10 @@ def length(run: Run) -> int | str:
     "The epochs of a run whose table can be read: `40`, or the text `37 of 40` of one published cut short."
     done = int(read_head(run.csv)["epochs_done"]) if run.source == "published" else run.c.epochs
     return done if done == run.c.epochs else f"{done} of {run.c.epochs}"
+
+def num_classes(run: Run) -> int:
+    "The classes of a run whose table can be read."
+    return int(read_head(run.csv)["num_classes"])
 
 # %% ../nbs/12_runs.ipynb #10a0000d
 def published(run: Run, name: str = "history") -> pd.DataFrame:

@@ -10,11 +10,10 @@ import math, re
 from functools import cache
 from pathlib import Path
 import pandas as pd
-from filelock import FileLock
 from . import figures, plans, runs
 from .claims import CLAIMS, Evidence, judge
 from .config import ARCHS, identity
-from .files import out_folder, read_head, set_aside, write_bytes
+from .files import alone, out_folder, set_aside, write_bytes
 
 # %% ../nbs/18_verdicts.ipynb #c3a4404f
 COLUMNS = ["claim", "text", "figure", "dataset", "norm", "regime", "arch", "seeds", "per_class", "width", "epochs", "eps",
@@ -31,7 +30,7 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
         "On one architecture, all seeds or one."
         run = next(r for r in figure.runs if r.c.arch == arch)
         mine = t[(t.arch == arch) & (t.seed.isin(seed) if seed else True)]
-        return Evidence(mine, int(read_head(run.csv)["num_classes"]), run.c.beta)
+        return Evidence(mine, runs.num_classes(run), run.c.beta)
     about = [c for c in CLAIMS if figure.spec.get("claims", figure.name) in c.figures]
     return pd.DataFrame([_row(figure, evidence, c, g) for c in about for (regime, _), g in groups.items() if regime in c.regimes],
                         columns=COLUMNS)
@@ -58,7 +57,7 @@ def report(figure, t: pd.DataFrame):
     """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on networks and regimes
     that were not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
-    with FileLock(path.with_name(f".{path.name}.lock")):       # two regimes may be drawn at once
+    with alone(path):                                          # two regimes may be drawn at once
         old = _old(path)
         kept = found[:0] if old is None else _not_replaced(old, found, figure)
         if len(found) or old is None: write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
@@ -91,7 +90,7 @@ TEN_OR_HUNDRED = r"^(.*?)(100)?(?:10)?$"           # of cifar10 and cifar100, of
 def merge(folder: Path) -> pd.DataFrame:
     """All `*_claims.csv` in `folder` as one table with claims 15 and 16, written to `claims.csv` there. `FileNotFoundError` if there
     are none, `ValueError` for a damaged one."""
-    parts = sorted(Path(folder).glob("fig*_claims.csv"))
+    parts = sorted(Path(folder).glob("fig*_claims.csv"), key=lambda p: ("_pooled_" in p.name, p.name))      # what the paper shows, first
     if not parts: raise FileNotFoundError(f"no fig*_claims.csv in {folder}; run the figure notebooks first")
     try: t = pd.concat([pd.read_csv(bad := p, dtype=TEXT) for p in parts], ignore_index=True)
     except ValueError as e: raise ValueError(f"{bad} is damaged ({e}); draw its figure again") from e

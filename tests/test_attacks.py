@@ -173,6 +173,14 @@ def test_confident_models_are_still_attacked(norm, margin):
             _, info = pgd(m, x, y, 0.5, 0.1, norm=norm, gradient="published", start="clean", info=True)
         assert info["zero_gradient"] > 0.5
 
+def test_what_the_published_form_loses_is_reported():
+    "Its l2 step divides by the norm plus 1e-10, with either objective."
+    m, (x, y) = linear().double(), images(6)
+    with torch.no_grad(): m[1].weight *= 1e-13
+    for objective in ("ce", "kl"):
+        with pytest.warns(UserWarning, match="vanished"):
+            pgd(m, x.double(), y, 0.3, norm="l2", objective=objective, gradient="published", start="gaussian")
+
 def test_directions_are_gradients():
     "In float64 the directions in logit space are those of autograd, up to a positive factor per image."
     z, ref = (torch.randn(6, 5, generator=rng(s)).double().requires_grad_() for s in (1, 2))
@@ -255,6 +263,19 @@ def test_train_mode_updates_batch_norm(trained):
     assert counts == [3] * 8 and not m.training
     assert all(not torch.equal(after[k], before[k]) for k in before if k.endswith("running_mean"))
     assert all(torch.equal(after[k], before[k]) for k in before if k.endswith(("weight", "bias")))
+
+def test_only_what_can_be_folded_is_folded():
+    "A Sequential of three that begins otherwise, or whose batch norm has no statistics, is attacked as it is."
+    conv, bn = lambda: nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d
+    blocks = [nn.Sequential(nn.ReLU(), bn(3), conv()), nn.Sequential(nn.ConvTranspose2d(3, 3, 3, padding=1), bn(3), nn.ReLU()),
+              nn.Sequential(conv(), bn(3, track_running_stats=False), nn.ReLU()),
+              nn.Sequential(nn.utils.parametrizations.weight_norm(conv()), bn(3), nn.ReLU()), nn.Sequential(conv(), bn(3), nn.ReLU())]
+    x = torch.randn(8, 3, 6, 6)
+    for i, block in enumerate(blocks):
+        m = nn.Sequential(block, nn.Flatten())
+        for _ in range(3): m(x)                                      # running statistics of its own
+        copied = folded(m)
+        assert torch.allclose(m.eval()(x), copied(x), atol=1e-5) and isinstance(copied[0][1], nn.Identity) == (i == 4)
 
 def test_folding_batch_norm_changes_nothing(trained):
     "The folded copy that evaluation attacks gives the network's logits, and is no part of it."

@@ -116,6 +116,14 @@ def test_claims_about_claims_compare_like_with_like():
     merged = verdicts.merge(out_folder())
     assert 15 not in set(merged.claim) and set(merged.dataset[merged.claim == 16]) == {"folder:pets100"}
 
+def test_pooled_layers_come_after_those_of_the_paper():
+    "Whatever the data set is called: the verdict in README's table is that of whole layers."
+    t = drawn(archs="vgg11").head(1).assign(dataset="folder:svhn")
+    for name, verdict in (("fig11_pooled_svhn", "does not hold"), ("fig11_svhn", "holds")):
+        t.assign(verdict=verdict).to_csv(out_folder() / f"{name}_claims.csv", index=False)
+    merged = verdicts.merge(out_folder())
+    assert merged[merged.dataset == "folder:svhn"].verdict.tolist() == ["holds", "does not hold"]
+
 def test_the_end_that_is_written_is_that_of_the_curve():
     "Where one seed was cut short, the curve and the number written beside it end there."
     t = pd.DataFrame([dict(regime="at", arch="vgg11", view="perturbed", metric="accuracy", split="train", layer="features", seed=s, epoch=e,

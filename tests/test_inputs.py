@@ -1,10 +1,10 @@
 "Wrong input is one clear `ValueError` before any work: what is accepted is usable, what is not is named."
-import math
+import math, re
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from nc_robust.attacks import gaussian, pgd, project, random_perturb
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
-from nc_robust.metrics import neural_collapse, simplex_similarity
+from nc_robust.metrics import class_means, neural_collapse, neural_collapse_batches, simplex_similarity
 from nc_robust.models import vgg11
 from nc_robust.plans import plan
 from nc_robust.data import load, statistics
@@ -188,10 +188,53 @@ def test_models_that_return_no_logits():
         with pytest.raises(ValueError, match="must return logits"): pgd(wrong, x, y, 0.1, 0.1)
     with torch.inference_mode(), pytest.raises(ValueError, match="inference_mode"): pgd(lambda x: x.flatten(1), x, y, 0.1, 0.1)
 
+def test_tensors_of_other_libraries():
+    "Two subclasses of Tensor that do not know each other, as fastai's images and categories, are taken as tensors."
+    image, category = (type(name, (torch.Tensor,), {}) for name in ("Image", "Category"))
+    x, y, net = torch.rand(6, 1, 2, 2), torch.arange(6) % 3, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    a, b = x.as_subclass(image), y.as_subclass(category)
+    with pytest.raises(TypeError): a.flatten(1) @ b.float()
+    assert torch.equal(pgd(net, a, b, 0.1, start="clean"), pgd(net, x, y, 0.1, start="clean"))
+    assert torch.equal(class_means(a.flatten(1), b, 3), class_means(x.flatten(1), y, 3)) and type(gaussian(a, 0.1)) is torch.Tensor
+    assert not gaussian(x.requires_grad_(), 0.1).requires_grad
+
+@pytest.mark.parametrize("given, says", [
+    (dict(dtype=torch.float32), "unknown dtype torch.float32.*torch.bfloat16"), (dict(dtype=torch.int8), "unknown dtype"),
+    (dict(generator=3), r"must be a torch.Generator, got 3; torch.Generator\(x.device\)")])
+def test_what_an_attack_cannot_use_is_refused(given, says):
+    with pytest.raises(ValueError, match=says): pgd(torch.nn.Flatten(), X, Y, 0.1, **given)
+
+def test_the_remedy_for_a_coarse_model_works():
+    "It is said at once, and does what it says."
+    net, x, y = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16), torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match=re.escape("give `lambda x: model(x.to(torch.bfloat16))`")): pgd(net, x, y, 0.1)
+    assert (pgd(lambda x: net(x.to(torch.bfloat16)), x, y, 0.1) - x).abs().max() <= 0.1 + 1e-6
+
+@pytest.mark.parametrize("yielded, says", [
+    ([(X.flatten(1), Y, 0)], "pairs"), ([(X.flatten(1), Y), (X.flatten(1)[:, :3], Y)], "of 3 dimensions, those before it"),
+    ([(X.flatten(1)[:0], Y[:0])], "no batch")])
+def test_batches_that_do_not_fit(yielded, says):
+    with pytest.raises(ValueError, match=says): neural_collapse_batches(lambda: yielded, 3)
+
+def test_the_coarsest_batch_counts():
+    "Wherever among the batches it stands; an empty one is passed over."
+    h, y = torch.randn(12, 4), torch.arange(12) % 3
+    for batches in ([(h.half(), y), (h, y)], [(h, y), (h[:0], y[:0]), (h.half(), y)]):
+        with pytest.warns(UserWarning, match="float16"): neural_collapse_batches(lambda: batches, 3)
+
 def test_a_batch_of_one():
     "Batch norm cannot train on one number a channel: the error names the batch size."
     with pytest.raises(ValueError, match="choose another batch_size"):
         history(Run(configure("st", "vgg11", "smoke", per_class=3, batch_size=29)), progress=False)
+
+@pytest.mark.parametrize("mode, channels", [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGBA", 3)])
+def test_colour_modes(tmp_path, mode, channels):
+    "Grey stays grey, also with transparency; the rest becomes RGB."
+    from PIL import Image
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / name).mkdir(parents=True); Image.new("RGBA", (8, 8), (255, 255, 255, 255)).convert(mode).save(tmp_path / name / "0.png")
+    x = load(f"folder:{tmp_path}").train.x
+    assert x.shape == (2, channels, 8, 8) and x.min() == 255
 
 @pytest.mark.parametrize("mode", ["I;16", "F"])
 def test_images_that_are_not_8_bit(tmp_path, mode):
@@ -229,6 +272,7 @@ def test_one_folder_is_one_run(tmp_path, monkeypatch):
     names = {run_name(configure("st", "vgg11", "pilot", dataset=f"folder:{p}")) for p in (".", "../mine", tmp_path / "mine")}
     assert len(names) == 1 and "-folder_mine-" in names.pop()
     with pytest.raises(ValueError, match="names no folder"): configure("st", "vgg11", "pilot", dataset="folder:")
+    with pytest.raises(ValueError, match="did you mean folder:/data/x"): configure("st", "vgg11", "pilot", dataset="/data/x")
 
 def test_a_remedy_fits_what_is_wanted():
     "Rows are not offered to who must give images, whole numbers not to who must give means."

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd, pytest, torch
 import nc_robust.config as config, nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine
-import nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.train as train
+import nc_robust.models as models, nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.train as train
 import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
 from nc_robust.config import Config, configure, identity
 from nc_robust.data import batches, generator
@@ -19,7 +19,7 @@ from nc_robust.train import Diverged, start
 GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps=3, measure_every=2)
 # As on the command line, but the clock runs 1000 times as fast: the 30 seconds between two saves are over after every epoch.
 FAST = ("import time, types, nc_robust.plans as p, nc_robust.runs as r; "
-        "r.time = types.SimpleNamespace(time=lambda: 1000 * time.time(), sleep=time.sleep); p.main()")
+        "r.time = types.SimpleNamespace(monotonic=lambda: 1000 * time.monotonic()); p.main()")
 
 runs_provenance = runs.provenance
 
@@ -294,6 +294,25 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
         assert f"metrics changed since these were made; to make them anew, move them out of {run.folder.parent}: {run.name}" in said
     assert run.csv.read_bytes() == table
 
+def test_layers_that_draw_go_on_as_if_nothing_had_happened(monkeypatch):
+    "A network with dropout, stopped and resumed, has the numbers of one that was not; and the user's own random numbers are left alone."
+    body = models.VGG.body
+    monkeypatch.setattr(models.VGG, "body", lambda self, x: torch.nn.functional.dropout(body(self, x), 0.5, self.training))
+    whole, parts = (Run(configure("at", "vgg11", "smoke", epochs=3, seed=s)) for s in (1, 1))
+    before = torch.random.get_rng_state()
+    want = history(whole, progress=False)
+    assert torch.equal(before, torch.random.get_rng_state())
+    shutil.rmtree(whole.folder)
+    with pytest.raises(runs.Stopped): history(parts, max_minutes=0, progress=False)
+    torch.rand(3)
+    assert history(parts, progress=False).equals(want)
+
+def test_a_run_that_has_no_epoch_yet_keeps_nothing(monkeypatch):
+    "What stops it in the first one may be its data: others may then be given."
+    run = Run(configure("st", "vgg11", "smoke", per_class=3, batch_size=29))
+    with pytest.raises(ValueError, match="choose another batch_size"): history(run, progress=False)
+    assert not run.state_file.exists() and not run.csv.exists()
+
 def test_two_damages_keep_both_files(done):
     "A second damaged checkpoint does not overwrite the first one that was set aside."
     run, _ = done
@@ -345,6 +364,8 @@ def test_radii_are_checked_before_training():
     assert not run.folder.exists()
     assert set(results.extra(run, "radii", (0.1,), progress=False)["view"]) == {"eps=0.1"}
     with pytest.raises(ValueError, match="holds eps=0.1, not eps=0.10001"): results.extra(run, "radii", (0.10001,))
+    figure = figures.Figure("fig16", scale="quick", source="published", archs="vgg11")
+    with pytest.raises(ValueError, match="holds eps=0.05"): results.extra(figure.runs[0], "radii", (0.05, 0.1, 0.200001))
 
 def test_published_runs_in_the_precision_asked_for():
     "One that is given is kept; else whichever there is."
