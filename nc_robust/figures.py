@@ -39,7 +39,7 @@ FIGURES = {
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
     "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",)),     # beyond the paper, as are the next
     "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",)),
-    "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), lr=0.05, takes=("regime", "lr")),
+    "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), archs=ARCHS[:1], lr=0.05, takes=("regime", "lr")),
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
 PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "per_class", "width", "data_root", "source", "max_minutes")
