@@ -15,9 +15,6 @@ from pathlib import Path
 import torch
 from .checks import choice, norm_name, number, radius
 
-# %% ../nbs/01_config.ipynb #f442df6b
-if os.environ.get("IN_TEST"): torch.set_num_threads(1)
-
 # %% ../nbs/01_config.ipynb #7c07ee75
 REGIMES = ("st", "at", "trades", "st_frozen_bn", "at_frozen_bn", "trades_frozen_bn")
 ARCHS = ("preact_resnet18", "vgg11")
@@ -189,3 +186,6 @@ def listed(name: str, value, kind=str) -> list:
     if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):
         raise ValueError(f"{name} must be {'whole numbers' if kind is int else 'names'}, each once, separated by commas; got {value!r}")
     return found
+
+# %% ../nbs/01_config.ipynb #f442df6b
+if os.environ.get("IN_TEST"): torch.set_num_threads(1)

@@ -32,6 +32,7 @@ def title(name) -> str:
     "How a picture calls a regime or an architecture; one that is not listed by its own name."
     return ARCH_TITLES.get(name) or REGIME_TITLES.get(name) or str(name)
 
+# %% ../nbs/15_plots.ipynb #f489a08f
 STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
          "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.2, "lines.markersize": 3, "pdf.fonttype": 42,
          "figure.dpi": 110, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
@@ -143,18 +144,20 @@ def columns_of(t, *by) -> list:
     return [(joined([title(v) for v in k]), g) for k, g in t.groupby(list(by), sort=False)]
 
 # %% ../nbs/15_plots.ipynb #04b0cd94
+_BEHIND = dict(fc="white", ec="none", alpha=0.8, pad=0.5)           # what is written stays legible where a curve passes
+
 def level(ax, y, text, left: bool = False):
     "A thin horizontal line with its meaning written at its right (or `left`) end, on the side where there is more room."
     ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
     side, va = (2, "bottom") if 2 * y < sum(ax.get_ylim()) else (-2, "top")
-    ax.annotate(text, (1 - left, y), (0, side), ("axes fraction", "data"), "offset points", ha="left" if left else "right", va=va,
-                fontsize=6.5, color="0.3")
+    ax.annotate(text, (1 - left, y), (2 * left, side), ("axes fraction", "data"), "offset points", ha="left" if left else "right", va=va,
+                fontsize=6.5, color="0.3", bbox=_BEHIND)
 
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, where the curves are not."
     text = " / ".join(f"{100 * v:.3g}" for v in ends)
     ax.annotate(f"{name} {text} % at the end".lstrip(), (0.98, 0.25 if min(ends) > 0.5 else 0.75), xycoords="axes fraction",
-                ha="right", va="center", fontsize=6, color="0.2")
+                ha="right", va="center", fontsize=6, color="0.2", bbox=_BEHIND)
 
 def _hold(ax, t):
     "Make the axis hold the values of `t`, too."
@@ -186,7 +189,7 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
 # %% ../nbs/15_plots.ipynb #e9a280c4
 REGIME_STYLES = {
     # other colours than those of the views
-    "st": dict(color="#6B4C9A", ls=":", marker="D"), "st_frozen_bn": dict(color="#B9A3D6", ls=(0, (1, 2)), marker="x"),
+    "st": dict(color="#6B4C9A", ls=":", marker="D"), "st_frozen_bn": dict(color="#8E6FB5", ls=(0, (1, 2)), marker="x"),
     "at": dict(color="#000000", ls="-", marker="o"), "at_frozen_bn": dict(color="#909090", ls=(0, (6, 1)), marker="v"),
     "trades": dict(color="#56B4E9", ls="--", marker="s"), "trades_frozen_bn": dict(color="#A3195B", ls="-.", marker="^"),
 }
@@ -301,21 +304,27 @@ def by_class(t: pd.DataFrame, marks=None):
 # %% ../nbs/15_plots.ipynb #0d3ab40b
 CLASSES = (("#332288", "o"), ("#882255", "s"), ("#44AA99", "^"), ("#999933", "D"))          # other colours than those of the views
 
-def simplex_panel(ax, points, means, title=""):
-    "One 3-D panel: `points` (4, n, 3), `means` (4, 3), seen so that a regular tetrahedron is an X of four equal arms."
+def simplex_panel(ax, points, means, title="", limit=0.8):
+    """One 3-D panel, of a cube from -`limit` to `limit`: `points` (4, n, 3), `means` (4, 3), seen so that a regular tetrahedron is an X
+    of four equal arms."""
     longest_first = sorted(zip(CLASSES, np.asarray(points), np.asarray(means)), key=lambda c: -np.linalg.norm(c[2]))
     for (colour, marker), p, m in longest_first:             # a short stick stays in sight
         ax.plot(*np.stack([np.zeros(3), m]).T, color=colour, lw=2)
         ax.scatter(*p.T, s=9, color=colour, marker=marker, alpha=0.6, lw=0, depthshade=False)
-    ax.set(title=title, xlim=(-0.8, 0.8), ylim=(-0.8, 0.8), zlim=(-0.8, 0.8), xticks=[], yticks=[], zticks=[], xlabel="")
+    ax.set(title=title, xlabel="", **{f"{a}lim": (-limit, limit) for a in "xyz"}, **{f"{a}ticks": [] for a in "xyz"})
     ax.set_box_aspect((1, 1, 1), zoom=1.6); ax.set_axis_off(); ax.set_proj_type("ortho"); ax.view_init(90, -90)
+
+def _limit(panels) -> float:
+    "Of the cube in which `panels`, pairs of points and means, are drawn, all alike: it holds the means and 99 % of the coordinates."
+    return max(0.8, *(1.05 * v for p, m in panels for v in (np.percentile(np.abs(np.asarray(p)), 99), np.abs(np.asarray(m)).max())))
 
 def simplices(panels: dict):
     "A row of 3-D panels; `panels`: {title: (points, means)}."
+    limit = _limit(panels.values())
     with styled():
         fig, axes = plt.subplots(1, len(panels), figsize=(PAGE + 1.5, (PAGE + 1.5) / len(panels) + 0.3),
                                  subplot_kw=dict(projection="3d"), layout="constrained", squeeze=False)
-        for ax, (title, (points, means)) in zip(axes[0], panels.items()): simplex_panel(ax, points, means, title)
+        for ax, (title, (points, means)) in zip(axes[0], panels.items()): simplex_panel(ax, points, means, title, limit)
         keys = [plt.Line2D([], [], color=c, marker=m, label=f"class {k}: mean and images") for k, (c, m) in enumerate(CLASSES)]
         fig.legend(handles=keys, loc="outside upper center", ncols=4, frameon=False, fontsize=6.5)
     return fig
@@ -326,6 +335,7 @@ def animate(pictures: dict, views=("clean", "perturbed")):
     from IPython.display import HTML
     from matplotlib.animation import FuncAnimation
     epochs = sorted(set.intersection(*(set(p) for p in pictures.values())), key=int)
+    limit = _limit([(p[e][v], p[e][f"{v}_means"]) for p in pictures.values() for e in epochs for v in views])
     with styled({"figure.dpi": 70}):
         fig, axes = plt.subplots(len(pictures), len(views), figsize=(4.4, 2.2 * len(pictures)),
                                  subplot_kw=dict(projection="3d"), squeeze=False)
@@ -333,7 +343,7 @@ def animate(pictures: dict, views=("clean", "perturbed")):
             for row, (regime, p) in zip(axes, pictures.items()):
                 for ax, v in zip(row, views):
                     ax.clear()
-                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{title(regime)}, {v}, epoch {epochs[i]}")
+                    simplex_panel(ax, p[epochs[i]][v], p[epochs[i]][f"{v}_means"], f"{title(regime)}, {v}, epoch {epochs[i]}", limit)
         html = FuncAnimation(fig, draw, frames=len(epochs), interval=400).to_jshtml(default_mode="once")
         plt.close(fig)
     return HTML(html)

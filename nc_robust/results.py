@@ -42,6 +42,7 @@ def _radii(run, radii):
     if any(found) and not run.c.eps: raise ValueError(f"{run.name} has eps 0, so no step size to scale to other radii")
     return found
 
+# %% ../nbs/13_results.ipynb #1f233c23
 def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     """A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii.
     `ValueError` for another name or a bad radius; else raises what `history` does."""
@@ -53,6 +54,7 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
         raise ValueError(f"{run.table_file(key)} holds {', '.join(t['view'].unique())}, not {', '.join(asked)}; move it away")
     return t
 
+# %% ../nbs/13_results.ipynb #b1b0880b
 def _own(run, name, key, radii, options):
     "The table in the file `key` of a run that is trained here, measured if it is missing or damaged."
     history(run, **options)

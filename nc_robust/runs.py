@@ -26,6 +26,18 @@ from .measure import measure
 from .replay import fast_step
 from .train import start, train_epoch
 
+# %% ../nbs/12_runs.ipynb #f6be0b31
+def _as_published(c: Config) -> Config:
+    "`c`, in the precision in which the repository carries it, whatever this machine would take: bf16, else fp32."
+    either = [replace(c, precision=p) for p in reversed(PRECISIONS)]
+    return next((k for k in either if (runs_root("published") / run_name(k)).exists()), c)
+
+# %% ../nbs/12_runs.ipynb #1e2db2d7
+@lru_cache(maxsize=2)
+def _loaded(dataset, per_class, data_root, device, fingerprint):
+    "The data that several runs share in memory; `fingerprint` changes when a folder does."
+    return load(dataset, per_class, data_root, device)
+
 # %% ../nbs/12_runs.ipynb #52d53cad
 class Run:
     """One configuration and its folder. `data_root`: where CIFAR is kept; `source`: `runs` (train, resume or read) or `published` (the
@@ -62,12 +74,6 @@ def complete(run: Run) -> bool:
     try: return read_head(run.csv)["epochs_done"] == str(run.c.epochs)
     except (OSError, ValueError, KeyError): return False
 
-# %% ../nbs/12_runs.ipynb #f6be0b31
-def _as_published(c: Config) -> Config:
-    "`c`, in the precision in which the repository carries it, whatever this machine would take: bf16, else fp32."
-    either = [replace(c, precision=p) for p in reversed(PRECISIONS)]
-    return next((k for k in either if (runs_root("published") / run_name(k)).exists()), c)
-
 # %% ../nbs/12_runs.ipynb #f8985f68
 STATE = {"config", "epoch", "records", "pictures", "data", "classes", "provenance", "model"}
 
@@ -88,11 +94,6 @@ def trained(run: Run) -> int:
     "The epochs that the weights of `run` have behind them; 0 if there are none."
     s = run.state()
     return s["epoch"] if s else 0
-
-@lru_cache(maxsize=2)
-def _loaded(dataset, per_class, data_root, device, fingerprint):
-    "The data that several runs share in memory; `fingerprint` changes when a folder does."
-    return load(dataset, per_class, data_root, device)
 
 def same_data(run: Run, trained: str):
     "Raise a `ValueError` unless the data set holds now what has the digest `trained`."

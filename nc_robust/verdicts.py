@@ -137,6 +137,7 @@ def markdown(t: pd.DataFrame) -> str:
         lines.append(f"| {number} | {text} | {norm} | {regime} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
+# %% ../nbs/18_verdicts.ipynb #1eaf25b5
 def _seeds(k): return f"{k} seed{'s' if k > 1 else ''}"
 
 def _agreeing(test):
