@@ -48,6 +48,7 @@ def digest(data: Data) -> str:
         h.update(str(tuple(t.shape)).encode()); h.update(t.cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
 
+# %% ../nbs/03_data.ipynb #89e117c1
 def pixels(x: torch.Tensor) -> torch.Tensor:
     """uint8 images (N, channels, height, width) as float32 pixels in [0, 1], channels last in memory (the fast layout for
     convolutions). `ValueError` on what is not uint8."""
