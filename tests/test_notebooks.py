@@ -6,7 +6,7 @@ import pandas as pd, pytest
 nbformat = pytest.importorskip("nbformat")           # a machine that only trains may lack Jupyter
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
-BEYOND = [NBS / "adaptive.ipynb", NBS / "trades.ipynb"]
+BEYOND = [NBS / f"{name}.ipynb" for name in ("adaptive", "frozen", "overfitting", "trades")]
 FIGURES = [*sorted(NBS.glob("fig*.ipynb")), *BEYOND]
 
 def papermill(name, out, *arguments):
