@@ -206,7 +206,8 @@ def test_what_an_attack_cannot_use_is_refused(given, says):
 
 def test_the_remedy_for_a_coarse_model_works():
     "It is said at once, and does what it says."
-    net, x, y = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16), torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16)
+    x, y = torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
     with pytest.raises(ValueError, match=re.escape("give `lambda x: model(x.to(torch.bfloat16))`")): pgd(net, x, y, 0.1)
     assert (pgd(lambda x: net(x.to(torch.bfloat16)), x, y, 0.1) - x).abs().max() <= 0.1 + 1e-6
 

@@ -96,26 +96,46 @@ def frozen_at_equal_fit():
             for a in ARCHS for of in (min, max)]
 
 def at_equal_loss():
-    "Of `frozen_over_working`, with NC1 of the working network at the loss that the frozen one ends with: smallest and largest."
+    "Of `frozen_over_working`, with NC1 of the working network when what it minimises was as small as the frozen one's is at the end."
     out = []
-    for way, view, norm in (("st", "clean", "linf"), ("at", "perturbed", "l2"), ("trades", "clean", "l2")):
+    for way, norm in (("st", "linf"), ("at", "l2"), ("trades", "l2")):
         t = collect(plan(f"{way},{way}_frozen_bn", "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published",
                          lr=0.05, norm=norm))
         for _, one in t.groupby(["arch", "seed"]):
             e = Evidence(one, 10)
-            loss, nc1 = e.series(way, view, "loss").cummin()[::-1], e.series(way, "clean", "nc1")[::-1]
-            then = np.interp(np.log(e.last(f"{way}_frozen_bn", view, "loss")), np.log(loss), np.log(nc1))
+            minimised = lambda r: (e.series(r, "clean", "loss") + 6 * e.series(r, "perturbed", "kl") if way == "trades"
+                                   else e.series(r, "clean" if way == "st" else "perturbed", "loss"))
+            loss, nc1 = minimised(way).cummin()[::-1], e.series(way, "clean", "nc1")[::-1]
+            then = np.interp(np.log(minimised(f"{way}_frozen_bn").iloc[-1]), np.log(loss), np.log(nc1))
             out.append(e.last(f"{way}_frozen_bn", "clean", "nc1") / np.exp(then))
     return [min(out), max(out)]
 
 def robust_overfitting():
-    """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent; NC1
-    at the peak, and how many times its end that is."""
-    curves = each(lambda e: 100 * e.series("at", "perturbed", "accuracy", "test"), "fig2_at")
-    nc1 = each(lambda e: e.series("at", "clean", "nc1"), "fig2_at")
-    peaks = [v[c.idxmax()] for v, c in zip(nc1, curves)]
-    return ([f(c.idxmax() for c in curves) for f in (min, max)] + [c.max() for c in curves] + [c.iloc[-1] for c in curves]
-            + peaks + [p / v.iloc[-1] for p, v in zip(peaks, nc1)])
+    """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent;
+    the same of clean test images, at the peak of the attacked; NC1 at the peak, how often its end that is, its fall after the drops."""
+    attacked, clean = (each(lambda e: 100 * e.series("at", v, "accuracy", "test"), "fig2_at") for v in ("perturbed", "clean"))
+    nc1, best = each(lambda e: e.series("at", "clean", "nc1"), "fig2_at"), [c.idxmax() for c in attacked]
+    at_best = lambda values: [v[b] for v, b in zip(values, best)]
+    end = lambda values: [v.iloc[-1] for v in values]
+    return ([min(best), max(best)] + at_best(attacked) + end(attacked) + at_best(clean) + end(clean) + at_best(nc1)
+            + [p / e for p, e in zip(at_best(nc1), end(nc1))] + [v[70] / e for v, e in zip(nc1, end(nc1))])
+
+def frozen_turns(weight_decay=None):
+    "Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest."
+    out, more = [], dict(dataset="folder:cifar10", source="published", lr=0.05, epochs=400, measure_every=40)
+    kinds = [("st_frozen_bn", ARCHS, 1, {}), ("at_frozen_bn", ARCHS[:1], 1, dict(norm="l2"))] if weight_decay is None else []
+    other = dict(precision="fp32") | ({} if weight_decay is None else dict(weight_decay=weight_decay))
+    for regime, archs, seed, k in [*kinds, ("st_frozen_bn", ARCHS, 2, other)]:
+        for a in archs:
+            e = Evidence(collect(plan(regime, a, seed, "pilot", **more, **k)), 10)
+            assert e.fit(regime).loc[120:].min() == 1
+            nc1 = e.series(regime, "clean", "nc1").loc[120:]
+            out.append(nc1.iloc[-1] / nc1.min())
+    return [min(out), max(out)]
+
+def turns_with_weight_decay_only():
+    assert frozen_turns(0.0) == [1, 1]
+    return frozen_turns()
 
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
@@ -192,8 +212,8 @@ NUMBERS = {
     r"NC1 (\d+) and (\d+) times the clean one \(([\d.]+) and ([\d.]+)\)":
         lambda: value(18) + each(lambda e: e.last("st", "clean", "nc1"), "fig2_st"),
     r"differ from a simplex's by ([\d.]+) and ([\d.]+) \(ST: ([\d.]+) and ([\d.]+)\), those of unrelated directions by "
-    r"([\d.]+) and (\d\.\d+)":
-        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + unrelated(128, 256),
+    r"([\d.]+) and ([\d.]+) \(in the nine dimensions that ten classes span, by (\d\.\d+)\)":
+        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + unrelated(128, 256, 9),
     r"NC1 ends at ([\d.]+) and ([\d.]+) on clean ones, ([\d.]+) and ([\d.]+) on attacked ones, .* lie ([\d.]+) and ([\d.]+) rad apart":
         lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")] + value(10),
     r"at equal fit the frozen form has ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times": frozen_at_equal_fit,
@@ -201,17 +221,21 @@ NUMBERS = {
         lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
                      "fig2_at", "fig4_trades_frozen_bn"),
     r"early layers \(([\d.]+) and ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
-    r"peaks under AT after (\d+) to (\d+) of 100 epochs, at (\d+) and (\d+) %, and ends at (\d+) and (\d+) %; "
-    r"NC1 is (\d+) and (\d+) at the peak and falls (\d+) and (\d+) times": robust_overfitting,
+    r"peaks under AT after (\d+) to (\d+) of 100 epochs, at (\d+) and (\d+) %, and ends at (\d+) and (\d+) % "
+    r"\(clean: (\d+) and (\d+) % at the peak, (\d+) and (\d+) % at the end\). "
+    r"NC1 is (\d+) and (\d+) at the peak and falls (\d+) and (\d+) times from there; ([\d.]+) and ([\d.]+) times of that":
+        robust_overfitting,
+    r"turns around when every image is fit, and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
     r"hardly fits: .* at equal fit it is ([\d.]+) and ([\d.]+) times":
         lambda: [full(lambda e: e.at_equal_fit("trades_frozen_bn", r, 35), "fig4_trades_frozen_bn", n)
                  for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
-    r"at equal loss by ([\d.]+) to (\d+)": lambda: at_equal_loss(),
+    r"at equal loss by ([\d.]+) to (\d+)": at_equal_loss,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+); .* and more in VGG11 \(([\d.]+) for ([\d.]+)\)":
         lambda: [Evidence(collect(plan("at", a, 1, "pilot", dataset="folder:cifar10", source="published", **k)), 10).last(
             "at", "clean", "nc1") for a in ARCHS for k in (dict(lr=0.05), {})],
-    r"NC1 falls only to (\d+) and (\d+) \(ST: (\d+) and (\d+)\)":
-        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "nc1", "test"), f"fig2_{r}")],
+    r"NC1 falls only to (\d+) and (\d+) \(ST: (\d+) and (\d+)\); on attacked ones it ends at (\d+) and (\d+)\.":
+        lambda: [x for r, v in (("at", "clean"), ("st", "clean"), ("at", "perturbed"))
+                 for x in each(lambda e: e.last(r, v, "nc1", "test"), f"fig2_{r}")],
     r"most of the way, ([\d.]+) of the angle between two vertices": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
     r"([\d.]+) and ([\d.]+) times with batch norm frozen": lambda: value(13, regime="trades_frozen_bn"),
