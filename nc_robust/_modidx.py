@@ -407,6 +407,7 @@ d = { 'settings': { 'branch': 'main',
                                     'nc_robust.verdicts._verdicts': ('verdicts.html#_verdicts', 'nc_robust/verdicts.py'),
                                     'nc_robust.verdicts.markdown': ('verdicts.html#markdown', 'nc_robust/verdicts.py'),
                                     'nc_robust.verdicts.merge': ('verdicts.html#merge', 'nc_robust/verdicts.py'),
+                                    'nc_robust.verdicts.published': ('verdicts.html#published', 'nc_robust/verdicts.py'),
                                     'nc_robust.verdicts.report': ('verdicts.html#report', 'nc_robust/verdicts.py'),
                                     'nc_robust.verdicts.rows': ('verdicts.html#rows', 'nc_robust/verdicts.py'),
                                     'nc_robust.verdicts.write_readme': ('verdicts.html#write_readme', 'nc_robust/verdicts.py')}}}

@@ -2,7 +2,7 @@
 import re, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
-from nc_robust import figures, verdicts
+from nc_robust import verdicts
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS
 from nc_robust.metrics import equiangular
@@ -161,10 +161,7 @@ def as_in_the_paper():
 
 def by_one_seed(numbers, seeds="1,2,3", **what):
     "Of all verdicts of these figures, how many differ between seed 1 and all `seeds`."
-    def judged(seeds):
-        figs = [figures.Figure(f"fig{n}", seeds=seeds, source="published", **what) for n in numbers]
-        return [v for f in figs for v in verdicts.rows(f, figures.table(f)).verdict]
-    one, more = judged("1"), judged(seeds)
+    one, more = (verdicts.published(numbers, seeds=s, **what).verdict for s in ("1", seeds))
     return [sum(a != b for a, b in zip(one, more, strict=True)), len(one)]
 
 def in_float32():
@@ -175,10 +172,7 @@ def in_float32():
              if plan(r, a, s, "pilot", dataset="folder:cifar10", precision="fp32", source="published")[0].csv.exists()]
     ratios = sorted(end(c, "fp32") / end(c, "bf16") for c in cases)
     assert len(cases) == 12
-    def judged(**what):
-        figs = [figures.Figure(f"fig{n}", scale="pilot", dataset="folder:cifar10", source="published", **what)
-                for n in (2, 3, 4, 11, 12, 16)]
-        return [v for f in figs for v in verdicts.rows(f, figures.table(f)).verdict]
+    judged = lambda **what: verdicts.published((2, 3, 4, 11, 12, 16), scale="pilot", dataset="folder:cifar10", **what).verdict
     one = judged(seeds=1, precision="bf16")
     turned = [sum(a != b for a, b in zip(one, judged(**w), strict=True)) for w in (
         dict(seeds=1, precision="fp32"), dict(seeds=2, precision="bf16"), dict(seeds=3, precision="bf16"))]
