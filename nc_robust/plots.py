@@ -193,7 +193,7 @@ REGIME_STYLES = {
     "at": dict(color="#000000", ls="-", marker="o"), "at_frozen_bn": dict(color="#909090", ls=(0, (6, 1)), marker="v"),
     "trades": dict(color="#56B4E9", ls="--", marker="s"), "trades_frozen_bn": dict(color="#A3195B", ls="-.", marker="^"),
 }
-def _styled(regime): return dict(label=title(regime)) | REGIME_STYLES.get(regime, dict(color="0.5", marker="."))
+def _style_of(regime): return dict(label=title(regime)) | REGIME_STYLES.get(regime, dict(color="0.5", marker="."))
 
 def by_regime(t: pd.DataFrame, metrics):
     """Curves over epochs, one for each regime: `metrics` are (view, metric), a row for each; a column for each arch. Where shares end is
@@ -202,7 +202,7 @@ def by_regime(t: pd.DataFrame, metrics):
     def draw(ax, row, column):
         ends = []
         for r, g in column[1].groupby("regime", sort=False):
-            ends.append(curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **_styled(r)))
+            ends.append(curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **_style_of(r)))
         if METRICS[row[2]][1] == "share" and ends and None not in ends: _ends(ax, ends)
     name = lambda v, m: f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})".replace(")\n(", ", ")
     return grid([(name(v, m), v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)
@@ -219,8 +219,8 @@ def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
     def draw(ax, row, column):
         for r, g in column[1].groupby("regime", sort=False):
             a, b = values(g, *x).align(values(g, *y), "inner")
-            ax.plot(a, b, **_styled(r))
-            if len(b): ax.plot(a[b.idxmax()], b.max(), marker="*", ms=9, color=_styled(r)["color"])
+            ax.plot(a, b, **_style_of(r))
+            if len(b): ax.plot(a[b.idxmax()], b.max(), marker="*", ms=9, color=_style_of(r)["color"])
         if METRICS[x[2]][1] == "log": ax.set_xscale("log"); ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter("{x:g}"); ax.xaxis.set_inverted(True)
     return grid([(ylabel,)], columns_of(t, "arch"), xlabel, draw, height=2.2)
