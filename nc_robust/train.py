@@ -73,14 +73,14 @@ class TradesFrozenBN(Trades):
 
 class AdversarialFrozenBN(Adversarial):
     "AT in eval mode throughout: not in the paper, as the next one a control for `TradesFrozenBN`."
-    training, bn_batches = False, 0
+    training = False
     @property
     def forwards(self): return 2 * self.c.steps + 3
     def loss(self, model, x, x_adv, y): return F.cross_entropy(self.logits(model, x_adv), y)
 
 class StandardFrozenBN(Standard):
     "ST in eval mode throughout."
-    training, bn_batches = False, 0
+    training = False
 
 REGIME = {"st": Standard, "at": Adversarial, "trades": Trades,
           "st_frozen_bn": StandardFrozenBN, "at_frozen_bn": AdversarialFrozenBN, "trades_frozen_bn": TradesFrozenBN}
