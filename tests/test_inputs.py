@@ -233,7 +233,8 @@ def test_colour_modes(tmp_path, mode, channels):
     "Grey stays grey, also with transparency; the rest becomes RGB."
     from PIL import Image
     for name in ("train/a", "train/b", "test/a", "test/b"):
-        (tmp_path / name).mkdir(parents=True); Image.new("RGBA", (8, 8), (255, 255, 255, 255)).convert(mode).save(tmp_path / name / "0.png")
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB" if mode == "P" else "RGBA", (8, 8), "white").convert(mode).save(tmp_path / name / "0.png")
     x = load(f"folder:{tmp_path}").train.x
     assert x.shape == (2, channels, 8, 8) and x.min() == 255
 

@@ -566,12 +566,20 @@ def test_two_processes_one_run(whole, capsys):
     assert p.returncode == 0 and epochs == [] and "waiting" in capsys.readouterr().out
     assert run_of().csv.read_bytes() == whole[0]
 
-def test_diverging_run_names_its_place():
-    "The error names epoch and batch; nothing but finite weights was saved, and the command line says it in one line."
+def test_diverging_run_names_its_place(monkeypatch):
+    "The error names epoch and batch; only epochs before it, with finite weights, were saved, and the command line says it in one line."
     with pytest.raises(Diverged, match=r"epoch \d+, batch \d+ of 4.*smaller lr"):
         history(Run(configure("st", "vgg11", "smoke", lr=1e12)), progress=False)
-    state = Run(configure("st", "vgg11", "smoke", lr=1e12)).state()
-    assert all(v.isfinite().all() for v in state["model"].values())
+    assert Run(configure("st", "vgg11", "smoke", lr=1e12)).state() is None
+    def later(model, opt, data, c, epoch, real=runs.train_epoch, **options):
+        found = real(model, opt, data, c, epoch, **options)
+        if epoch == 0: return found
+        with torch.no_grad(): next(model.parameters()).fill_(torch.nan)
+        raise Diverged("here")
+    with monkeypatch.context() as m:
+        m.setattr(runs, "train_epoch", later)
+        with pytest.raises(Diverged, match="here"): history(run := Run(configure("st", "vgg11", "smoke")), progress=False)
+    assert run.state()["epoch"] == 1 and all(v.isfinite().all() for v in run.state()["model"].values())
     with pytest.raises(SystemExit) as e: main(["regime=st", "arch=vgg11", "scale=smoke", "lr=1e12", "quiet=true"])
     assert str(e.value).startswith("Diverged: ")
 
