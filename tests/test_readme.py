@@ -123,9 +123,10 @@ def robust_overfitting():
 def frozen_turns(weight_decay=None):
     "Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest."
     out, more = [], dict(dataset="folder:cifar10", source="published", lr=0.05, epochs=400, measure_every=40)
-    kinds = [("st_frozen_bn", ARCHS, 1, {}), ("at_frozen_bn", ARCHS[:1], 1, dict(norm="l2"))] if weight_decay is None else []
-    other = dict(precision="fp32") | ({} if weight_decay is None else dict(weight_decay=weight_decay))
-    for regime, archs, seed, k in [*kinds, ("st_frozen_bn", ARCHS, 2, other)]:
+    at, other = ("at_frozen_bn", ARCHS[:1], 1, dict(norm="l2")), dict(precision="fp32")
+    kinds = [("st_frozen_bn", ARCHS, 1, {}), ("st_frozen_bn", ARCHS, 2, other), at]
+    if weight_decay is not None: kinds = [("st_frozen_bn", ARCHS, s, other | dict(weight_decay=weight_decay)) for s in (1, 2)]
+    for regime, archs, seed, k in kinds:
         for a in archs:
             e = Evidence(collect(plan(regime, a, seed, "pilot", **more, **k)), 10)
             assert e.fit(regime).loc[120:].min() == 1
