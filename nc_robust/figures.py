@@ -37,8 +37,9 @@ FIGURES = {
     "fig14": dict(regimes=_BOTH, classes=100, extra="layers", takes=_LAYERS),
     "fig15": dict(regimes=("at",), extra="radii", trained=_STEPS, measured=(1.0,)),
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
-    "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",)),     # beyond the paper, as are the next
-    "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",)),
+    # beyond the paper
+    "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",), note="perturbed: by each one's own training attack"),
+    "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",), note="star: the peak"),
     "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), archs=ARCHS[:1], lr=0.05, takes=("regime", "lr")),
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
@@ -209,7 +210,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     elif "measured" in figure.spec: eps = "attacked at the radii shown"
     first = [f"{_data(c)}, {count}", f"{c.norm}, {eps}, {c.steps} steps",
              f"{c.epochs} epochs{_cut(mine)}", _rates(mine), _seeds(mine, picture)]
-    first += {"trades": ["perturbed: by each one's own training attack"], "overfitting": ["star: the peak"]}.get(figure.name, [])
+    if "note" in figure.spec: first.append(figure.spec["note"])
     widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)
     last = [*widths, *_layers(figure, {r.c.arch for r in mine}), _machines(provenance(figure, mine)["hardware"])]
     return "\n".join(_balanced("; ".join(line), 20 * (picture.get_figwidth() if picture else plots.PAGE)) for line in (first, last))

@@ -133,13 +133,14 @@ def _restore(run, s, model, opt):
     except (RuntimeError, KeyError, ValueError) as e:
         raise ValueError(f"{run.state_file} was written by another version ({str(e).splitlines()[0]}); move it away") from e
 
-# %% ../nbs/12_runs.ipynb #2888c162
+# %% ../nbs/12_runs.ipynb #1fe00501
 @contextmanager
 def _noise(c, epoch):
     "What layers draw (dropout, on the CPU) is determined by seed and epoch, so that a run goes on as if it had not stopped."
     with torch.random.fork_rng(devices=()):
         torch.default_generator.set_state(generator("cpu", c.seed, "layers", epoch).get_state()); yield
 
+# %% ../nbs/12_runs.ipynb #2888c162
 def _next_epoch(run, model, opt, step, s, stop):
     "The state after one more epoch. `s` itself stays valid: its tensors are copies."
     s["model"], s["optimiser"] = deepcopy(model.state_dict()), deepcopy(opt.state_dict())

@@ -102,12 +102,7 @@ def at_equal_loss():
         t = collect(plan(f"{way},{way}_frozen_bn", "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published",
                          lr=0.05, norm=norm))
         for _, one in t.groupby(["arch", "seed"]):
-            e = Evidence(one, 10)
-            minimised = lambda r: (e.series(r, "clean", "loss") + 6 * e.series(r, "perturbed", "kl") if way == "trades"
-                                   else e.series(r, "clean" if way == "st" else "perturbed", "loss"))
-            loss, nc1 = minimised(way).cummin()[::-1], e.series(way, "clean", "nc1")[::-1]
-            then = np.interp(np.log(minimised(f"{way}_frozen_bn").iloc[-1]), np.log(loss), np.log(nc1))
-            out.append(e.last(f"{way}_frozen_bn", "clean", "nc1") / np.exp(then))
+            out.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, 100))
     return [min(out), max(out)]
 
 def robust_overfitting():
