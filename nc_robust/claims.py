@@ -10,6 +10,7 @@ __all__ = ['FITTED', 'CLAIMS', 'ST', 'AT', 'TRADES', 'Missing', 'NotReached', 'R
 import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd
+from .config import own_view
 from .metrics import etf_angle
 
 # %% ../nbs/17_claims.ipynb #f17e6d99
@@ -57,7 +58,7 @@ class Fit(Records):
 
     def fit(self, regime):
         "Training accuracy by epoch on what the regime trains on."
-        return self.series(regime, "clean" if regime.removesuffix("_frozen_bn") == "st" else "perturbed", "accuracy")
+        return self.series(regime, own_view(regime), "accuracy")
 
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if it does not at the end."
@@ -85,9 +86,8 @@ class Matched(Fit):
 
     def minimised(self, regime):
         "By epoch what `regime` minimises: the loss on clean (ST) or perturbed images (AT), both terms of TRADES."
-        kind = regime.removesuffix("_frozen_bn")
-        if kind == "trades": return self.series(regime, "clean", "loss") + self.beta * self.series(regime, "perturbed", "kl")
-        return self.series(regime, "clean" if kind == "st" else "perturbed", "loss")
+        if regime.startswith("trades"): return self.series(regime, "clean", "loss") + self.beta * self.series(regime, "perturbed", "kl")
+        return self.series(regime, own_view(regime), "loss")
 
     def at_equal_loss(self, regime, than, epoch):
         "Clean NC1 of `regime` after `epoch` over that of `than` when what it minimises was as small, log-log between measurements."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'asked', 'setup', 'table', 'vertex_angle', 'guessing', 'pictures',
-           'picture_table', 'stem', 'provenance', 'foot', 'save', 'publish']
+           'picture_table', 'stem', 'provenance', 'foot', 'save', 'save_by_epoch', 'publish']
 
 # %% ../nbs/16_figures.ipynb #22ad2ae0
 import io, json, re
@@ -227,6 +227,13 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     if picture: picture.supxlabel(foot(figure, mine, picture), size=6, color="0.3")
     if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
+
+def save_by_epoch(figure: Figure, t: pd.DataFrame, like=None):
+    "`plots.by_epoch` of each regime in `t`, saved; with `-p more true` also what the paper leaves out. `like` as there."
+    for regime, one in t.groupby("regime", sort=False):
+        save(figure, plots.by_epoch(one, plots.quantities(regime), like=like), one, regime)
+        for name, what in plots.BEYOND.items() if figure.more else ():
+            save(figure, plots.by_epoch(one, **what), one, f"{regime}_{name}")
 
 # %% ../nbs/16_figures.ipynb #ea290f97
 def publish(figure: Figure):

@@ -55,12 +55,9 @@ def make_view(name: str, model, x, y, c: Config, num_classes: int, crafted=None)
     if name == "clean": return View(x, y)
     if name == "gaussian": return View(gaussian(x, c.eps, c.norm, generator(x.device, c.seed, "gaussian")), y)
     if name == "perturbed" and crafted is not None: return View(crafted.contiguous(memory_format=torch.channels_last), y)
-    if name == "perturbed": x_adv, share = attack(model, x, y, c); return View(x_adv, y, share)
-    if name == "targeted":
-        target = (y + 1) % num_classes
-        x_adv, share = attack(model, x, target, c, targeted=True); return View(x_adv, target, share)
-    x_adv, share = attack(model, x, y, c)
-    return View(x_adv, score(model, x_adv)[0].argmax(1), share)
+    labels = (y + 1) % num_classes if name == "targeted" else y
+    x_adv, share = attack(model, x, labels, c, targeted=name == "targeted")
+    return View(x_adv, score(model, x_adv)[0].argmax(1) if name == "predicted" else labels, share)
 
 # %% ../nbs/09_measure.ipynb #639c30b4
 @torch.no_grad()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USAGE', 'KEYS', 'plan', 'seconds_per_epoch', 'apart', 'announce', 'main', 'arguments', 'train_side_by_side',
-           'collect', 'series']
+           'collect']
 
 # %% ../nbs/14_plans.ipynb #5d1f0a12
 import json, subprocess, sys, time
@@ -184,10 +184,3 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))
     return pd.concat(parts, ignore_index=True)
-
-# %% ../nbs/14_plans.ipynb #805f3254
-def series(t: pd.DataFrame, view: str, metric: str, split: str = "train", by=("arch", "regime", "seed")) -> pd.DataFrame:
-    """One metric of the last layer from a table of `collect`: a row for each combination of the columns `by`, a column for each measured
-    epoch; means over what is left out of `by`."""
-    t = t[(t.layer == "features") & (t.split == split) & (t["view"] == view) & (t.metric == metric)]
-    return t.groupby([*by, "epoch"], sort=False).value.mean().unstack("epoch").sort_index(axis=1)

@@ -7,11 +7,12 @@ __all__ = ['EXTRAS', 'network', 'table_name', 'extra', 'pictures', 'publish']
 
 # %% ../nbs/13_results.ipynb #a0100003
 import gzip, json, zlib
+from functools import partial
 import pandas as pd, torch
 from .checks import choice, radius
 from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
-from .layers import measure_adaptive, measure_layers, measure_layers_pooled
+from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
 from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
 from .train import start
@@ -33,7 +34,8 @@ def table_name(name: str, radii=None) -> str:
     return name if radii is None else "radii_" + "_".join(f"{r:.4g}" for r in radii)
 
 # %% ../nbs/13_results.ipynb #a0100007
-EXTRAS = dict(layers=measure_layers, layers_pooled=measure_layers_pooled, predicted=measure_predicted, adaptive=measure_adaptive)
+EXTRAS = dict(layers=measure_layers, layers_pooled=partial(measure_layers, pool=4), predicted=measure_predicted,
+              adaptive=measure_adaptive)        # pooled: large maps averaged first, as in the paper, here to 4x4 pixels
 
 def _radii(run, radii):
     "`radii` as numbers, checked before anything is trained."

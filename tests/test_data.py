@@ -71,11 +71,6 @@ def test_missing_folder(tmp_path):
     "A path that is not there is named, with the layout that was expected."
     with pytest.raises(FileNotFoundError, match="nowhere.*<class>/<image>"): load(f"folder:{tmp_path}/nowhere")
 
-def test_gray_folder_has_one_channel(folder):
-    "A folder of grayscale images only stays grayscale."
-    for f in folder.rglob("*.png"): image(f, mode="L")
-    assert load(f"folder:{folder}").in_channels == 1
-
 @pytest.mark.parametrize("damage", [
     lambda b: b[:-40], lambda b: b"", lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], lambda b: b"PK" + b])
 def test_damaged_cache_is_set_aside(folder, tmp_path, capsys, damage):

@@ -223,11 +223,6 @@ def test_the_coarsest_batch_counts():
     for batches in ([(h.half(), y), (h, y)], [(h, y), (h[:0], y[:0]), (h.half(), y)]):
         with pytest.warns(UserWarning, match="float16"): neural_collapse_batches(lambda: batches, 3)
 
-def test_a_batch_of_one():
-    "Batch norm cannot train on one number a channel: the error names the batch size."
-    with pytest.raises(ValueError, match="choose another batch_size"):
-        history(Run(configure("st", "vgg11", "smoke", per_class=3, batch_size=29)), progress=False)
-
 @pytest.mark.parametrize("mode, channels", [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGBA", 3)])
 def test_colour_modes(tmp_path, mode, channels):
     "Grey stays grey, also with transparency; the rest becomes RGB."

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from nc_robust import verdicts
 from nc_robust.claims import Evidence
-from nc_robust.config import ARCHS
+from nc_robust.config import ARCHS, own_view
 from nc_robust.metrics import equiangular
 from nc_robust.plans import collect, plan
 from nc_robust.verdicts import TEXT, markdown, merge
@@ -137,7 +137,7 @@ def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
     def end(regime, **more):
         t = collect(plan(regime, "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published", **more))
-        assert t[(t.split == "train") & (t["view"] == ("clean" if regime.startswith("st") else "perturbed"))
+        assert t[(t.split == "train") & (t["view"] == own_view(regime))
                  & (t.metric == "accuracy") & (t.epoch == t.epoch.max())].value.min() == 1
         t = t[(t.split == "train") & (t["view"] == "clean") & (t.layer == "features") & (t.metric == "nc1") & (t.epoch == t.epoch.max())]
         return t.set_index(["arch", "seed"]).value

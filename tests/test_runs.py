@@ -471,31 +471,22 @@ def test_pickle_bomb(done, tmp_path, dressed):
     finally: assert not (tmp_path / "exploded").exists()
     assert run.csv.read_bytes() == table
 
-@pytest.mark.parametrize("state", [dict(epoch=1), [1, 2]])
-def test_checkpoint_of_another_shape(done, state):
-    "A file with a valid checksum that is no state of a run is named, like any other foreign file."
-    run, _ = done
-    run.csv.unlink()
-    save_state(run.state_file, state)
-    before = run.state_file.read_bytes()
-    with pytest.raises(ValueError, match="is not the state of a run"): history(run, progress=False)
-    assert run.state_file.read_bytes() == before
+FOREIGN = dict(  # what is in the file, what is said of it
+    a_dict=(lambda s: dict(epoch=1), "is not the state of a run"), a_list=(lambda s: [1, 2], "is not the state of a run"),
+    another_configuration=(lambda s: s | dict(config=identity(Config(seed=2))), "another configuration"),
+    other_data=(lambda s: s | dict(data="0" * 16, epoch=1), "other data"),
+    **{f"no_{k}": (lambda s, k=k: {n: v for n, v in s.items() if n != k}, f"{k}.*missing.*move it away")
+       for k in ("data", "model", "pictures", "provenance")})
 
-def test_checkpoint_of_another_configuration(done):
-    "It is refused and left where it is."
+@pytest.mark.parametrize("change, says", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_checkpoint(done, change, says):
+    "A file with a valid checksum that is no state, that of another configuration, version or of other pixels: refused, left where it is."
     run, _ = done
     run.csv.unlink()
-    save_state(run.state_file, run.state() | dict(config=identity(Config(seed=2))))
+    save_state(run.state_file, change(run.state()))
     before = run.state_file.read_bytes()
-    with pytest.raises(ValueError, match="another configuration"): history(run, progress=False)
+    with pytest.raises(ValueError, match=says): history(run, progress=False)
     assert run.state_file.read_bytes() == before
-
-def test_other_data_is_refused(done):
-    "A checkpoint trained on other pixels than the data set holds now does not go on."
-    run, _ = done
-    run.csv.unlink()
-    save_state(run.state_file, run.state() | dict(data="0" * 16, epoch=1))
-    with pytest.raises(ValueError, match="other data"): history(run, progress=False)
 
 @pytest.fixture
 def disk(tmp_path):
@@ -660,16 +651,6 @@ def test_command_line_errors_are_one_line(argument, says):
     "A wrong argument ends the program with a message, not a traceback."
     with pytest.raises(SystemExit, match=says): main([argument, "scale=smoke"])
 
-@pytest.mark.parametrize("key", ["data", "model", "pictures", "provenance"])
-def test_checkpoint_of_another_version(done, key):
-    "A state that lacks something is refused by name and left where it is."
-    run, _ = done
-    run.csv.unlink()
-    save_state(run.state_file, {k: v for k, v in run.state().items() if k != key})
-    before = run.state_file.read_bytes()
-    with pytest.raises(ValueError, match=f"{key}.*missing.*move it away"): history(run, progress=False)
-    assert run.state_file.read_bytes() == before
-
 def pictures_in(folder, level):
     from PIL import Image
     for split in ("train", "test"):
@@ -703,20 +684,14 @@ def test_waiting_for_another_process_ends_in_time(done):
             run.csv.unlink()
             with pytest.raises(runs.Stopped, match="another process"): other.submit(history, Run(run.c), 0.001).result()
 
-def test_progress_that_cannot_be_shown():
-    "A full or closed output does not cost the epochs trained."
-    run = Run(configure("st", "vgg11", "smoke", epochs=4))
-    def full(epoch):
-        if epoch == 3: raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="progress could not be shown"): history(run, progress=False, on_epoch=full)
-    assert run.epochs_done == 3
-
-def test_a_callback_that_fails_costs_no_epoch():
-    "Whatever a user's `on_epoch` raises, the epochs before it are saved."
+@pytest.mark.parametrize("error, says", [
+    (OSError(errno.ENOSPC, "No space left on device"), "progress could not be shown"), (RuntimeError("from the callback"), "from the callback")])
+def test_a_callback_that_fails_costs_no_epoch(error, says):
+    "A full or closed output, or whatever a user's `on_epoch` raises: the epochs before it are saved."
     run = Run(configure("st", "vgg11", "smoke", epochs=4))
     def fails(epoch):
-        if epoch == 3: raise RuntimeError("from the callback")
-    with pytest.raises(RuntimeError, match="from the callback"): history(run, progress=False, on_epoch=fails)
+        if epoch == 3: raise error
+    with pytest.raises(type(error), match=says): history(run, progress=False, on_epoch=fails)
     assert run.epochs_done == 3
 
 def test_help(capsys):
