@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USAGE', 'KEYS', 'plan', 'seconds_per_epoch', 'apart', 'announce', 'main', 'arguments', 'train_side_by_side',
-           'collect']
+           'collect', 'carried']
 
 # %% ../nbs/14_plans.ipynb #5d1f0a12
 import json, subprocess, sys, time
@@ -184,3 +184,9 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))
     return pd.concat(parts, ignore_index=True)
+
+# %% ../nbs/14_plans.ipynb #cb33a956
+def carried(regimes, archs=ARCHS, seeds=1, table: str = "history", **given) -> pd.DataFrame:
+    """`collect` of published runs; `given` as of `plan`, where nothing else is said on thirty CIFAR-10 images a class. Raises
+    `FileNotFoundError` for one that is not there."""
+    return collect(plan(regimes, archs, seeds, **dict(scale="pilot", dataset="folder:cifar10", source="published") | given), table)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VIEW_STYLES', 'TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'TINY', 'REGIME_STYLES', 'BEYOND',
            'ANGLES', 'LAYERS', 'CENTRES', 'CLASSES', 'title', 'styled', 'quantities', 'curve', 'grid', 'columns_of',
-           'level', 'by_epoch', 'by_regime', 'only', 'series', 'against', 'by_layer', 'by_direction', 'by_radius',
-           'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
+           'level', 'by_epoch', 'by_regime', 'only', 'series', 'span', 'against', 'by_layer', 'by_direction',
+           'by_radius', 'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/15_plots.ipynb #58b86ae6
 import io, json, math
@@ -217,6 +217,12 @@ def series(t: pd.DataFrame, view: str, metric: str, split: str = "train", by=("a
     """One metric of the last layer from a tidy table: a row for each combination of the columns `by`, a column for each measured
     epoch; means over what is left out of `by`."""
     return only(t, [(view, metric, split)]).groupby([*by, "epoch"], sort=False).value.mean().unstack("epoch").sort_index(axis=1)
+
+# %% ../nbs/15_plots.ipynb #7cba5537
+def span(v, form: str = "{:.2g}") -> str:
+    "Smallest to largest of `v`, one number where both read alike."
+    low, high = form.format(min(v)), form.format(max(v))
+    return low if low == high else f"{low} to {high}"
 
 # %% ../nbs/15_plots.ipynb #8fd50554
 def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
