@@ -6,7 +6,7 @@ from nc_robust import verdicts
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS, own_view
 from nc_robust.metrics import equiangular
-from nc_robust.plans import carried, collect, plan
+from nc_robust.plans import carried, plan
 from nc_robust.verdicts import TEXT, markdown, merge
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +91,7 @@ def unrelated(*widths):
 
 def frozen_at_equal_fit():
     "On five hundred images a class, at the end: smallest and largest over seeds, for each network."
-    t = collect(plan("at,trades_frozen_bn", "preact_resnet18,vgg11", "1,2", "subset", dataset="folder:cifar10", source="published"))
+    t = carried("at,trades_frozen_bn", seeds="1,2", scale="subset")
     return [of(Evidence(t[(t.arch == a) & (t.seed == s)], 10).at_equal_fit("trades_frozen_bn") for s in (1, 2))
             for a in ARCHS for of in (min, max)]
 
@@ -99,8 +99,7 @@ def at_equal_loss():
     "Of `frozen_over_working`, with NC1 of the working network when what it minimises was as small as the frozen one's is at the end."
     out = []
     for way, norm in (("st", "linf"), ("at", "l2"), ("trades", "l2")):
-        t = collect(plan(f"{way},{way}_frozen_bn", "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published",
-                         lr=0.05, norm=norm))
+        t = carried(f"{way},{way}_frozen_bn", seeds="1,2", lr=0.05, norm=norm)
         for _, one in t.groupby(["arch", "seed"]):
             out.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, 100))
     return [min(out), max(out)]
@@ -117,13 +116,13 @@ def robust_overfitting():
 
 def frozen_turns(weight_decay=None):
     "Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest."
-    out, more = [], dict(dataset="folder:cifar10", source="published", lr=0.05, epochs=400, measure_every=40)
+    out, more = [], dict(lr=0.05, epochs=400, measure_every=40)
     at, other = ("at_frozen_bn", ARCHS[:1], 1, dict(norm="l2")), dict(precision="fp32")
     kinds = [("st_frozen_bn", ARCHS, 1, {}), ("st_frozen_bn", ARCHS, 2, other), at]
     if weight_decay is not None: kinds = [("st_frozen_bn", ARCHS, s, other | dict(weight_decay=weight_decay)) for s in (1, 2)]
     for regime, archs, seed, k in kinds:
         for a in archs:
-            e = Evidence(collect(plan(regime, a, seed, "pilot", **more, **k)), 10)
+            e = Evidence(carried(regime, a, seed, **more, **k), 10)
             assert e.fit(regime).loc[120:].min() == 1
             nc1 = e.series(regime, "clean", "nc1").loc[120:]
             out.append(nc1.iloc[-1] / nc1.min())
@@ -143,7 +142,7 @@ def by_weight_decay():
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
     def end(regime, **more):
-        t = collect(plan(regime, "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published", **more))
+        t = carried(regime, seeds="1,2", **more)
         assert t[(t.split == "train") & (t["view"] == own_view(regime))
                  & (t.metric == "accuracy") & (t.epoch == t.epoch.max())].value.min() == 1
         t = t[(t.split == "train") & (t["view"] == "clean") & (t.layer == "features") & (t.metric == "nc1") & (t.epoch == t.epoch.max())]
@@ -155,14 +154,12 @@ def frozen_over_working():
 
 def at_by_rate():
     "NC1 of AT at the rate of TRADES and at its own, seed 1 in bfloat16 and seed 2 in float32, for each network."
-    of = lambda a, s, p, lr: Evidence(collect(plan("at", a, s, "pilot", dataset="folder:cifar10", source="published", precision=p, lr=lr)),
-                                      10).last("at", "clean", "nc1")
+    of = lambda a, s, p, lr: Evidence(carried("at", a, s, precision=p, lr=lr), 10).last("at", "clean", "nc1")
     return [of(a, s, p, lr) for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32")) for lr in (0.05, 0.1)]
 
 def as_in_the_paper():
     "NC1 over that of AT, with the paper's rate and schedule, smallest and largest over seeds: frozen, then original, where all fit."
-    t = collect(plan("at,trades,trades_frozen_bn", "preact_resnet18,vgg11", "1,2", "pilot", dataset="folder:cifar10", source="published",
-                     lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40))
+    t = carried("at,trades,trades_frozen_bn", seeds="1,2", lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40)
     each = {a: [Evidence(t[(t.arch == a) & (t.seed == s)], 10) for s in (1, 2)] for a in ARCHS}
     assert all(e.fit(r).loc[280:].min() == 1 for es in each.values() for e in es for r in ("at", "trades", "trades_frozen_bn"))
     return [of(e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1") for e in es)
@@ -175,8 +172,7 @@ def by_one_seed(numbers, seeds="1,2,3", **what):
 
 def in_float32():
     "NC1 in float32 over that in bfloat16, where both are published: smallest, second largest, largest; and verdicts that float32 turns."
-    end = lambda c, p: Evidence(collect(plan(*c, "pilot", dataset="folder:cifar10", precision=p, source="published")), 10).last(
-        c[0], "clean", "nc1")
+    end = lambda c, p: Evidence(carried(*c, precision=p), 10).last(c[0], "clean", "nc1")
     cases = [(r, a, s) for r in ("st", "at", "trades", "trades_frozen_bn") for a in ARCHS for s in (1, 2, 3)
              if plan(r, a, s, "pilot", dataset="folder:cifar10", precision="fp32", source="published")[0].csv.exists()]
     ratios = sorted(end(c, "fp32") / end(c, "bf16") for c in cases)

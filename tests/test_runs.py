@@ -685,7 +685,8 @@ def test_waiting_for_another_process_ends_in_time(done):
             with pytest.raises(runs.Stopped, match="another process"): other.submit(history, Run(run.c), 0.001).result()
 
 @pytest.mark.parametrize("error, says", [
-    (OSError(errno.ENOSPC, "No space left on device"), "progress could not be shown"), (RuntimeError("from the callback"), "from the callback")])
+    (OSError(errno.ENOSPC, "No space left on device"), "progress could not be shown"),
+    (RuntimeError("from the callback"), "from the callback")])
 def test_a_callback_that_fails_costs_no_epoch(error, says):
     "A full or closed output, or whatever a user's `on_epoch` raises: the epochs before it are saved."
     run = Run(configure("st", "vgg11", "smoke", epochs=4))
