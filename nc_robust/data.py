@@ -7,7 +7,7 @@ __all__ = ['CIFAR_STATS', 'EXTENSIONS', 'LABEL', 'Split', 'Data', 'digest', 'pix
            'load', 'generator', 'batches']
 
 # %% ../nbs/03_data.ipynb #167ba481
-import hashlib, io, os
+import hashlib, io
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch

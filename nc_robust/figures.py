@@ -228,6 +228,7 @@ def save(figure: Figure, picture, t: pd.DataFrame, part: str = None):
     if old.exists() and _rests_on(old) - {r.name for r in mine}: print(f"{old.name} showed other runs until now; it is replaced")
     plots.save_figure(picture, stem(figure, part), t, provenance(figure, mine), out_folder())
 
+# %% ../nbs/16_figures.ipynb #8b0181ab
 def save_by_epoch(figure: Figure, t: pd.DataFrame, like=None):
     "`plots.by_epoch` of each regime in `t`, saved; with `-p more true` also what the paper leaves out. `like` as there."
     for regime, one in t.groupby("regime", sort=False):

@@ -8,7 +8,7 @@ from nc_robust.metrics import class_means, neural_collapse, neural_collapse_batc
 from nc_robust.models import vgg11
 from nc_robust.plans import plan
 from nc_robust.data import load, statistics
-from nc_robust.runs import Run, history, threads
+from nc_robust.runs import Run, threads
 
 junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats(), st.text(max_size=5), st.binary(max_size=3),
                  st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1),

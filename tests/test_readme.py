@@ -7,6 +7,7 @@ from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS, own_view
 from nc_robust.metrics import equiangular
 from nc_robust.plans import carried, plan
+from nc_robust.plots import series
 from nc_robust.verdicts import TEXT, markdown, merge
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,10 +144,9 @@ def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
     def end(regime, **more):
         t = carried(regime, seeds="1,2", **more)
-        assert t[(t.split == "train") & (t["view"] == own_view(regime))
-                 & (t.metric == "accuracy") & (t.epoch == t.epoch.max())].value.min() == 1
-        t = t[(t.split == "train") & (t["view"] == "clean") & (t.layer == "features") & (t.metric == "nc1") & (t.epoch == t.epoch.max())]
-        return t.set_index(["arch", "seed"]).value
+        last = lambda view, metric: series(t, view, metric, by=("arch", "seed")).iloc[:, -1]
+        assert (last(own_view(regime), "accuracy") == 1).all()
+        return last("clean", "nc1")
     l2 = dict(norm="l2")
     pairs = [(end("st", lr=0.05), end("st_frozen_bn")), (end("at", lr=0.05, **l2), end("at_frozen_bn", **l2)),
              (end("trades", **l2), end("trades_frozen_bn", **l2))]
