@@ -73,9 +73,11 @@ def _check(c: Config):
         _set(c, name, number(name, getattr(c, name), low=0 if name in ("steps", "seed") else 1, high=2**62, whole=True))
     if c.per_class is not None: _set(c, "per_class", number("per_class", c.per_class, low=1, whole=True))
     for name in ("eps", "step_size"): _set(c, name, radius(name, getattr(c, name), c.norm))
-    for name in ("lr", "momentum", "weight_decay", "beta"): _set(c, name, number(name, getattr(c, name)))
+    if c.eps and c.steps and not c.step_size: raise ValueError(f"step_size is 0: an attack would not move; eps/4 is usual, {c.eps / 4:g}")
+    for name in ("lr", "weight_decay", "beta"): _set(c, name, number(name, getattr(c, name)))
+    _set(c, "momentum", number("momentum", c.momentum, high=1))
     if not isinstance(c.milestones, (tuple, list)) or any(number("a milestone", m, high=1) == 0 for m in c.milestones):
-        raise ValueError(f"milestones are fractions of training in (0, 1], got {c.milestones!r}")
+        raise ValueError(f"milestones are fractions of training in (0, 1], such as [0.5, 0.75]; got {c.milestones!r}")
     _set(c, "milestones", tuple(map(float, c.milestones)))
 
 # %% ../nbs/01_config.ipynb #c27b42a9
@@ -84,10 +86,13 @@ def folder_of(dataset: str) -> Path | None:
     return Path(dataset.removeprefix("folder:")).expanduser() if dataset.startswith("folder:") else None
 
 def identity(c: Config) -> dict:
-    "The configuration as plain values, independent of where the data lies; a folder's name in letters, digits and `_ . -`."
+    """The configuration as plain values, independent of where the data lies; a folder's name in letters, digits and `_ . -`. Of fields
+    added after `precision` only those that differ from their default: without them it is the run it was before there were any."""
+    names = [f.name for f in fields(c)]
+    added = {f.name: f.default for f in fields(c)[names.index("precision") + 1:]}
     d = asdict(c) | {"milestones": list(c.milestones)}
     if folder := folder_of(c.dataset): d["dataset"] = "folder:" + re.sub(r"[^\w.-]", "_", Path(os.path.abspath(folder)).name)
-    return d
+    return {k: v for k, v in d.items() if k not in added or v != added[k]}
 
 def run_name(c: Config) -> str:
     "`<regime>-<arch>-<dataset>-<norm>-s<seed>-<hash>`: the folder name of a run."
@@ -143,6 +148,7 @@ def configure(
     for name in given: choice("setting", name, [f.name for f in fields(Config)])
     choice("regime", regime, REGIMES); choice("arch", arch, ARCHS)
     if dataset is None: dataset = DEFAULT_DATA[scale][classes == 100]
+    if classes == 100 and dataset in ("digits", "cifar10"): raise ValueError(f"{dataset} has ten classes; take digits100 or cifar100")
     of_scale = {k: v.get(arch, v.get(regime)) if isinstance(v, dict) else v for k, v in SETTINGS[scale].items()}    # by arch, or by regime
     if dataset == "digits100" and scale in ("smoke", "quick"): of_scale |= dict(per_class=2, epochs=min(of_scale["epochs"], 150))
     known = lambda d: {k: v for k, v in d.items() if v is not None}

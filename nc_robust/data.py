@@ -226,6 +226,10 @@ def load(
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
     splits = [balanced(*s, per_class, i > 0, classes) for i, s in enumerate(splits)]
     train, test = [Split(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y.astype(np.int64))) for x, y in splits]
+    counts = train.y.bincount()
+    if counts.min() < counts.max():
+        print(f"{dataset}: {counts.min()} to {counts.max()} training images a class; the loss, NC1's spread and the centre of the "
+              f"class means count images, not classes; per_class={counts.min()} makes them even")
     mean, std = CIFAR_STATS.get(dataset) or statistics(train.x)
     return Data(dataset, list(classes), train, test, mean, std).to(device)
 

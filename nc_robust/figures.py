@@ -40,11 +40,12 @@ FIGURES = {
     # beyond the paper
     "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",), note="perturbed: by each one's own training attack"),
     "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",), note="star: the peak"),
-    "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), archs=ARCHS[:1], lr=0.05, takes=("regime", "lr")),
+    "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), archs=ARCHS[:1], lr=0.05, takes=("regime",)),
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
-PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "per_class", "width", "data_root", "source", "max_minutes")
-CHOICES = {"regime": (*REGIMES, "all", None), "lr": None, "pooled": (None, True, False), "more": (None, True, False)}
+PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "lr", "per_class", "width", "data_root", "source",
+              "max_minutes")
+CHOICES = {"regime": None, "pooled": (None, True, False), "more": (None, True, False)}
 
 # %% ../nbs/16_figures.ipynb #1ec29fac
 class Figure:
@@ -189,7 +190,13 @@ def _layers(figure, archs) -> list:
     if not figure.spec.get("extra", "").startswith(("layers", "adaptive")): return []
     names = dict(preact_resnet18="conv1 first convolution, s stage", vgg11="b block")
     pooled = "; large maps averaged to 4x4" * (figure.tag == "pooled")
-    return [f"layers: {', '.join(n for a, n in names.items() if a in archs)}, h penultimate{pooled}"]
+    return [f"layers: {', '.join([*(n for a, n in names.items() if a in archs), 'h penultimate'])}{pooled}"]
+
+def _versions(code) -> list:
+    "Which modules were not the same for all runs. (Of published ones git has the history: most changes were of form.)"
+    made = [set(re.split("[,;] ", c)) for c in ([code] if isinstance(code, str) else code)]
+    differ = sorted({m.split("=")[0] for m in set.union(*made) - set.intersection(*made)})
+    return [f"runs made by different versions of {', '.join(differ)}"] if differ else []
 
 def _balanced(text, width) -> str:
     "`text` in as few lines of `width` characters as it takes, about equally long, broken after a semicolon."
@@ -212,7 +219,9 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
              f"{c.epochs} epochs{_cut(mine)}", _rates(mine), _seeds(mine, picture)]
     if "note" in figure.spec: first.append(figure.spec["note"])
     widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)
-    last = [*widths, *_layers(figure, {r.c.arch for r in mine}), _machines(provenance(figure, mine)["hardware"])]
+    rests_on = provenance(figure, mine)
+    last = [*widths, *_layers(figure, {r.c.arch for r in mine}), _machines(rests_on["hardware"])]
+    if mine[0].source == "runs": last += _versions(rests_on.get("code", ""))
     return "\n".join(_balanced("; ".join(line), 20 * (picture.get_figwidth() if picture else plots.PAGE)) for line in (first, last))
 
 # %% ../nbs/16_figures.ipynb #458ba57e

@@ -62,10 +62,14 @@ def make_view(name: str, model, x, y, c: Config, num_classes: int, crafted=None)
 # %% ../nbs/09_measure.ipynb #639c30b4
 @torch.no_grad()
 def score(model, x):
-    "`(logits, h)`, (N, C) and (N, p), of all pixels `x` (N, channels, height, width) in eval mode and float32."
+    """`(logits, h)`, (N, C) and (N, p), of all pixels `x` (N, channels, height, width) in eval mode and float32. `ValueError` for a network
+    whose layer `features` is not what its `linear` takes."""
     with mode(model, False), strict_fp32():
         parts = [representations(model, xi) for xi in x.split(at_once(x))]
-    return torch.cat([z for z, _ in parts]), torch.cat([h["features"] for _, h in parts])
+        z, h = torch.cat([z for z, _ in parts]), torch.cat([h["features"] for _, h in parts])
+        if (model.linear(h[:8]) - z[:8]).abs().max() > 1e-3 * z[:8].abs().max():
+            raise ValueError(f'layers["features"] of {type(model).__name__} is not what its `linear` takes: it is no h')
+    return z, h
 
 # %% ../nbs/09_measure.ipynb #7e10fbf5
 def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:

@@ -21,7 +21,7 @@ from .checks import choice, number
 from .config import PRECISIONS, Config, folder_of, identity, run_name
 from .data import digest, fingerprint, generator, load
 from .files import hold, load_state, read_head, read_table, runs_root, save_state, save_table, set_aside
-from .machine import joined, provenance, stop_requests, threads, usable_device
+from .machine import changed, joined, provenance, stop_requests, threads, usable_device
 from .measure import measure
 from .replay import fast_step
 from .train import start, train_epoch
@@ -125,8 +125,17 @@ def _begin(run):
                             classes=run.data.num_classes, provenance=now)
     same_data(run, s["data"])
     model, opt = start(run.c, run.data, run.device)
-    if s["epoch"]: _restore(run, s, model, opt)
+    if "frozen_bn" in run.c.regime and not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules()):
+        raise ValueError(f"{run.c.arch} has no batch norm to freeze; take regime {run.c.regime.removesuffix('_frozen_bn')}")
+    if s["epoch"]: _same_code(run, s); _restore(run, s, model, opt)
     return model, opt, s | dict(provenance=joined(s["provenance"], now), model=model.state_dict(), optimiser=opt.state_dict())
+
+# %% ../nbs/12_runs.ipynb #fc53a65b
+def _same_code(run, s):
+    "An unfinished run does not go on where the definitions of its numbers are others than those it began with."
+    if other := [m for m in changed(s["provenance"]) if m != "layers"]:                   # on that the history does not rest
+        raise ValueError(f"{run.name} was begun by other code than {', '.join(other)} now; go on with that of commit "
+                         f"{s['provenance']['commit']}, or move {run.folder} away to train it anew")
 
 def _restore(run, s, model, opt):
     try: model.load_state_dict(s["model"]); opt.load_state_dict(s["optimiser"])
@@ -211,7 +220,7 @@ def locked(run: Run, max_minutes: float = None):
 # %% ../nbs/12_runs.ipynb #772797fb
 def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None) -> pd.DataFrame:
     """The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained
-    epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data or another configuration),
+    epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data, code or another configuration),
     `FileNotFoundError` (not published)."""
     if max_minutes is not None: number("max_minutes", max_minutes)
     if run.source == "published": return published(run)
@@ -228,9 +237,8 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
 
 def _check_data(run: Run):
     "A finished table is not handed out for a folder that holds other images now."
-    if folder_of(run.c.dataset) is None: return
-    try: run.data
-    except (OSError, ValueError): return                        # the folder is gone or broken: the table is all there is
+    if (folder := folder_of(run.c.dataset)) is None: return
+    if not folder.exists(): print(f"{folder} is not there; {run.name} is read without being held against its images"); return
     same_data(run, read_head(run.csv)["data_digest"])
 
 # %% ../nbs/12_runs.ipynb #10a00008

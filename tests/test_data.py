@@ -64,8 +64,15 @@ def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
     (folder / "train/cat/2.png").rename(folder / "train/cat/2.jfif"); (folder / "train/dog/more").mkdir()
     assert "Split(5 images of 3x8x8 on cpu)" in repr(load(f"folder:{folder}"))
     said = capsys.readouterr().out
-    assert said.startswith("2 entries") and said.endswith(f"left out: {folder}/train/cat/2.jfif …\n")
+    assert said.startswith("2 entries") and f"left out: {folder}/train/cat/2.jfif …\n" in said
     with pytest.raises(ValueError, match="class 'cat' has only 2 images; take per_class=2 at most"): load(f"folder:{folder}", 3)
+
+def test_uneven_classes_are_said(folder, capsys):
+    "What then counts images and not classes is named, with the number that makes them even; even ones are loaded without a word."
+    load(f"folder:{folder}"); (folder / "train/dog/2.png").unlink(); load(f"folder:{folder}", 2)
+    assert capsys.readouterr().out == ""
+    load(f"folder:{folder}")
+    assert "2 to 3 training images a class" in (said := capsys.readouterr().out) and "per_class=2 makes them even" in said
 
 def test_missing_folder(tmp_path):
     "A path that is not there is named, with the layout that was expected."

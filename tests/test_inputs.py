@@ -4,6 +4,7 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from nc_robust.attacks import gaussian, pgd, project, random_perturb
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
+from nc_robust.figures import Figure
 from nc_robust.metrics import class_means, neural_collapse, neural_collapse_batches, simplex_similarity
 from nc_robust.models import vgg11
 from nc_robust.plans import plan
@@ -50,7 +51,8 @@ def test_unknown_names_list_the_known(field, value, says):
 @pytest.mark.parametrize("given", [
     dict(eps=-0.1), dict(eps=math.nan), dict(eps=math.inf), dict(eps="0.1"), dict(steps=1.0), dict(steps=True),
     dict(milestones=(0.5, 1.5)), dict(milestones=(math.nan,)), dict(milestones=5), dict(milestones=("a",)), dict(epoch=5),
-    dict(eps=10**400), dict(beta=10**400), dict(dataset=5), dict(seed=2**70), dict(classes="100"), dict(eps=True)],
+    dict(eps=10**400), dict(beta=10**400), dict(dataset=5), dict(seed=2**70), dict(classes="100"), dict(eps=True),
+    dict(step_size=0), dict(momentum=2), dict(milestones="0.5,0.75"), dict(classes=100, dataset="cifar10")],
     ids=lambda g: next(iter(g)))
 def test_configure_refuses(given):
     "Values of the wrong type, sign, size or name."
@@ -162,6 +164,12 @@ def test_lists_in_parameters():
         ("vgg11", 1), ("vgg11", 2), ("preact_resnet18", 1), ("preact_resnet18", 2)]
     for bad in (("st,madry", "vgg11", 1), ("st", "vgg11,vgg12", 1), ("st", "vgg11", "1,x"), ("", "vgg11", 1), ("st", "vgg11", -1)):
         with pytest.raises(ValueError): plan(*bad)
+
+def test_regimes_and_a_rate_of_a_figure():
+    "Every figure takes several regimes, in the order given, or all, and one rate for them."
+    shown = lambda regime: [(r.c.regime, r.c.lr) for r in Figure("fig2", regime, archs="vgg11", scale="quick", lr=0.03).runs]
+    assert shown("at,st") == shown(["at", "st"]) == [("at", 0.03), ("st", 0.03)] and len(shown("all")) == len(REGIMES)
+    with pytest.raises(ValueError, match="unknown regime 'madry'; allowed: st"): shown("at,madry")
 
 def test_numbers_of_numpy():
     "A NumPy number is a number, and the same run as the plain one."

@@ -294,6 +294,28 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
         assert f"metrics changed since these were made; to make them anew, move them out of {run.folder.parent}: {run.name}" in said
     assert run.csv.read_bytes() == table
 
+def test_a_changed_definition_does_not_go_on(monkeypatch):
+    "An unfinished run is not continued by other code than it began with, and goes on where that is given back; `layers` makes none of it."
+    run, now = Run(configure("st", "vgg11", "smoke")), machine.code()
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    state = run.state_file.read_bytes()
+    with monkeypatch.context() as m:
+        m.setattr(machine, "code", lambda: now.replace("train=", "train=0"))
+        with pytest.raises(ValueError, match="begun by other code than train now.*move .* away to train it anew"): history(run, progress=False)
+    assert run.state_file.read_bytes() == state
+    monkeypatch.setattr(machine, "code", lambda: now.replace("layers=", "layers=0"))
+    assert len(history(run, progress=False)) > 100
+
+def test_seeds_of_other_code_are_named_below_a_figure(monkeypatch):
+    "A figure whose seeds were made by different definitions says so; one of the same definitions does not."
+    figure, now = figures.Figure("fig2", "st", archs="vgg11", seeds="1,2", epochs=1), machine.code()
+    t = figures.table(figure)
+    assert "versions" not in figures.foot(figure, figure.runs)
+    shutil.rmtree(figure.runs[1].folder)
+    monkeypatch.setattr(machine, "code", lambda: now.replace("metrics=", "metrics=0"))
+    figures.table(figure)
+    assert "made by different versions of metrics" in figures.foot(figure, figure.runs) and len(t)
+
 def test_layers_that_draw_go_on_as_if_nothing_had_happened(monkeypatch):
     "A network with dropout, stopped and resumed, has the numbers of one that was not; and the user's own random numbers are left alone."
     body = models.VGG.body
@@ -658,8 +680,8 @@ def pictures_in(folder, level):
             (folder / split / c).mkdir(parents=True, exist_ok=True)
             for i in range(3): Image.new("L", (8, 8), level + 20 * i + 90 * (c == "b")).save(folder / split / c / f"{i}.png")
 
-def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path):
-    "Another folder of the same name, or new images in the same one, are noticed; a folder that is gone is not needed."
+def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path, capsys):
+    "Another folder of the same name, new, missing or broken images are noticed; a folder that is gone is not needed, which is said."
     ask = lambda where: history(Run(configure("st", "vgg11", "smoke", epochs=1, per_class=3, dataset=f"folder:{where}/set #1")),
                                 progress=False)
     pictures_in(tmp_path / "a" / "set #1", 0); pictures_in(tmp_path / "b" / "set #1", 50)
@@ -670,8 +692,12 @@ def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path):
     with pytest.raises(ValueError, match="trained on other data"): ask(tmp_path / "a")
     next(files.runs_root().glob("*set*/history.csv")).unlink()
     with pytest.raises(ValueError, match="trained on other data"): ask(tmp_path / "a")
-    shutil.rmtree(tmp_path / "a")
-    assert ask(tmp_path / "a").equals(t)
+    next((tmp_path / "a").glob("*/train/b/2.png")).unlink()
+    with pytest.raises(ValueError, match="has only 2 images"): ask(tmp_path / "a")
+    next((tmp_path / "a").glob("*/train/b/1.png")).write_bytes(b"no image")
+    with pytest.raises(ValueError, match="1.png is not a readable image"): ask(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a"); capsys.readouterr()
+    assert ask(tmp_path / "a").equals(t) and "set #1 is not there; st-vgg11" in capsys.readouterr().out
 
 def test_waiting_for_another_process_ends_in_time(done):
     "`max_minutes` counts while another process holds the run, too; a finished table is read without the lock."
@@ -694,6 +720,19 @@ def test_a_callback_that_fails_costs_no_epoch(error, says):
         if epoch == 3: raise error
     with pytest.raises(type(error), match=says): history(run, progress=False, on_epoch=fails)
     assert run.epochs_done == 3
+
+@pytest.mark.parametrize("change, says", [
+    (lambda net: setattr(net, "blocks", torch.nn.ModuleList(b[:1] for b in net.blocks)), "no batch norm to freeze; take regime st"),
+    (lambda net: setattr(net, "pool", torch.nn.Sequential(net.pool, torch.nn.Flatten())), None),
+    (lambda net: setattr(type(net), "forward", lambda self, x: self.linear(2 * self.features(x) + 1)), "is not what its `linear` takes")])
+def test_a_network_of_ones_own(monkeypatch, change, says):
+    "Frozen batch norm needs one, and what is measured is what the last layer takes; other networks train."
+    class Own(models.VGG):
+        def __init__(self, *args): super().__init__(*args); change(self)
+    monkeypatch.setattr(models, "vgg11", Own)
+    run = Run(configure("st_frozen_bn", "vgg11", "smoke", epochs=1))
+    if not says: assert len(history(run, progress=False)) > 100; return
+    with pytest.raises(ValueError, match=says): history(run, progress=False)
 
 def test_help(capsys):
     "`--help`, or nothing, prints how to call it and trains nothing."
