@@ -96,14 +96,16 @@ def peak_teraflops(device="cpu", precision: str = "fp32", n: int = 2048) -> floa
 
 # %% ../nbs/19_bench.ipynb #ee6beb9c
 def where_time_goes(call, device="cpu") -> pd.DataFrame:
-    "The eight operators (CPU) or kernels (GPU) in which `call()` spends most time: share and number of calls."
+    "The eight operators (CPU) or kernels (GPU) in which `call()` spends most time, and all others together: share and number of calls."
     from torch.profiler import ProfilerActivity as A, profile
     call(); gpu = torch.device(device).type == "cuda"
     if gpu: torch.cuda.synchronize()
     with profile(activities=[A.CUDA if gpu else A.CPU]) as p: call()
     spent = {e.key: (e.self_device_time_total if gpu else e.self_cpu_time_total, e.count) for e in p.key_averages()}
     total = sum(s for s, _ in spent.values()) or 1
-    return pd.DataFrame([dict(what=k[:60], share=s / total, calls=n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])[:8]])
+    t = pd.DataFrame([dict(what=k[:60], share=s / total, calls=n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])])
+    others = dict(what=f"{len(t[8:])} others", share=t.share[8:].sum(), calls=t.calls[8:].sum())
+    return pd.concat([t[:8], pd.DataFrame([others])], ignore_index=True)
 
 # %% ../nbs/19_bench.ipynb #8da48390
 def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 3) -> pd.DataFrame:
