@@ -26,7 +26,7 @@ $(VENV)/.ready:
 	cp pyproject.toml $@
 
 figure: env
-	@test -f nbs/$(FIG).ipynb || { echo "no figure $(FIG); there are: $$(cd nbs && ls fig*.ipynb trades.ipynb adaptive.ipynb overfitting.ipynb frozen.ipynb | sed 's/.ipynb//' | sort -V | tr '\n' ' ')"; exit 1; }
+	@test -f nbs/$(FIG).ipynb || { $(BIN)/python -c 'from nc_robust.figures import FIGURES; print("no figure $(FIG); there are:", *FIGURES)'; exit 1; }
 	@mkdir -p '$(OUT)'
 	$(BIN)/papermill nbs/$(FIG).ipynb '$(OUT)/$(NAME).ipynb' -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
 	@echo "$(OUT)/$(NAME).ipynb"
