@@ -97,13 +97,41 @@ def frozen_at_equal_fit():
             for a in ARCHS for of in (min, max)]
 
 def at_equal_loss():
-    "Of `frozen_over_working`, with NC1 of the working network when what it minimises was as small as the frozen one's is at the end."
-    out = []
+    """Of `frozen_over_working`, with NC1 of the working network when what it minimised was as small as the frozen one's is, smallest and
+    largest: read at the end, and before the rate drops."""
+    out = {100: [], 70: []}
     for way, norm in (("st", "linf"), ("at", "l2"), ("trades", "l2")):
         t = carried(f"{way},{way}_frozen_bn", seeds="1,2", lr=0.05, norm=norm)
         for _, one in t.groupby(["arch", "seed"]):
-            out.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, 100))
-    return [min(out), max(out)]
+            for epoch, found in out.items(): found.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, epoch))
+    return [of(found) for found in out.values() for of in (min, max)]
+
+def at_what_cost():
+    "AT: by how many points attacked test accuracy is lower after the drops than before, smallest and largest; on all images: NC1 and it."
+    t = carried("at", seeds="1,2", scale="subset")
+    a = 100 * series(t, "perturbed", "accuracy", "test", ("arch", "seed"))
+    lost = a.loc[:, 50:70].mean(axis=1) - a.loc[:, 80:].mean(axis=1)
+    nc1, robust = (full(lambda e: e.series("at", *k), "fig2_at") for k in (("clean", "nc1"), ("perturbed", "accuracy", "test")))
+    return [lost.min(), lost.max(), nc1[15] / nc1[35], 100 * robust[15], 100 * robust[35]]
+
+def over_at_on_cifar():
+    "NC1 of TRADES with frozen batch norm over that of AT, each seed: smallest and largest on CIFAR-10, but for a run that broke down; CIFAR-100."
+    def ratios(**what):
+        t = carried("at,trades_frozen_bn", **what)
+        end = series(t, "clean", "nc1", by=("arch", "seed", "regime")).iloc[:, -1].unstack("regime")
+        return (end["trades_frozen_bn"] / end["at"]).tolist()
+    ten = sorted(ratios(seeds="1,2,3") + ratios(seeds="1,2,3", norm="l2") + ratios(seeds="1,2", scale="subset"))
+    hundred = ratios(seeds="1,2", dataset="folder:cifar100")
+    assert ten[-1] > 13                                          # VGG11 under l2, seed 2
+    return [ten[0], ten[-2], min(hundred), max(hundred)]
+
+def freezing_on_cifar100():
+    "NC1 with batch norm frozen over that with it working, on CIFAR-100: ST (seed 1) and TRADES (seeds 1 and 2), for each network."
+    def ratio(way, seeds):
+        end = series(carried(f"{way},{way}_frozen_bn", seeds=seeds, dataset="folder:cifar100"), "clean", "nc1",
+                     by=("arch", "regime")).iloc[:, -1].unstack("regime")
+        return (end[f"{way}_frozen_bn"] / end[way])[list(ARCHS)].tolist()
+    return ratio("st", 1) + ratio("trades", "1,2")
 
 def robust_overfitting():
     """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent;
@@ -229,9 +257,12 @@ NUMBERS = {
     r"hardly fits: .* at equal fit it is ([\d.]+) and ([\d.]+) times":
         lambda: [full(lambda e: e.at_equal_fit("trades_frozen_bn", r, 35), "fig4_trades_frozen_bn", n)
                  for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
-    r"at equal loss by ([\d.]+) to (\d+)": at_equal_loss,
+    r"at equal loss by ([\d.]+) to (\d+) at the end, ([\d.]+) to ([\d.]+) before": at_equal_loss,
+    r"is (\d+) to (\d+) times that of AT \(([\d.]+) to ([\d.]+) on CIFAR-100\)": over_at_on_cifar,
+    r"On CIFAR-100 it multiplies NC1 by (\d+) and (\d+) under ST, by ([\d.]+) and ([\d.]+) under TRADES": freezing_on_cifar100,
+    r"is ([\d.]+) to ([\d.]+) points below that of the three before.* falls ([\d.]+) times, robustness from (\d+) to (\d+) %": at_what_cost,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
-    r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
+    r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+);":
         at_by_rate,
     r"NC1 falls only to (\d+) and (\d+) \(ST: (\d+) and (\d+)\); on attacked ones it ends at (\d+) and (\d+)\.":
         lambda: [x for r, v in (("at", "clean"), ("st", "clean"), ("at", "perturbed"))
