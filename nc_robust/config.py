@@ -122,7 +122,8 @@ RADIUS = {  # (eps, step_size) by kind of data and norm: the paper's on 32x32 co
 
 # %% ../nbs/01_config.ipynb #f5597419
 def default_scale() -> str:
-    "`$NC_ROBUST_SCALE`; else `smoke` inside `nbdev_test`, `paper` where there is a GPU, `quick` where there is none."
+    """`$NC_ROBUST_SCALE`, `ValueError` if it is no scale; else `smoke` inside `nbdev_test`, `paper` where there is a GPU, `quick` where
+    there is none."""
     if given := os.environ.get("NC_ROBUST_SCALE"): return choice("NC_ROBUST_SCALE", given, SCALES)
     if os.environ.get("IN_TEST"): return "smoke"
     return "paper" if torch.cuda.is_available() else "quick"
@@ -142,7 +143,7 @@ def configure(
     classes: int = 10,      # 10 or 100: which of the scale's data sets
     **given,                # other fields of `Config`; None means the scale's value (all images only where the scale takes all)
 ) -> Config:
-    "A complete `Config` from a scale and whatever the user wants different."
+    "A complete `Config` from a scale and whatever the user wants different. `ValueError` names an unknown or impossible value."
     scale = choice("scale", default_scale() if scale is None else scale, SCALES)
     choice("classes", classes, (10, 100))
     for name in given: choice("setting", name, [f.name for f in fields(Config)])

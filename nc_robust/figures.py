@@ -14,6 +14,7 @@ from . import plans, plots, results
 from .checks import choice, number
 from .config import ARCHS, REGIMES, default_scale, identity, parameters
 from .files import out_folder, read_head, runs_root, set_aside, write_bytes
+from .layers import adaptive_per_class
 from .metrics import etf_angle
 from .runs import finished, length, num_classes
 
@@ -167,6 +168,7 @@ def _rates(mine) -> str:
     rates = _by(mine, lambda r: r.c.lr)
     return "learning rate " + ", ".join(f"{lr:g}" + f" ({names})" * (len(rates) > 1) for lr, names in rates.items())
 
+# %% ../nbs/16_figures.ipynb #32237761
 def _machines(hardware) -> str:
     "Processors by their short names, without the cores and the usual instruction set."
     short = lambda h: re.sub(r"\(R\)| Processor|, \d+ cores| \(AVX512\)", "", h)
@@ -185,6 +187,7 @@ def _seeds(mine, picture) -> str:
     band = "from one to the other" if len(seeds) == 2 else "a standard deviation"
     return f"{mean}, band: {band}" + ", none for Gaussian" * ("Gaussian" in names)
 
+# %% ../nbs/16_figures.ipynb #000a3c51
 def _layers(figure, archs) -> list:
     "What the names of layers mean."
     if not figure.spec.get("extra", "").startswith(("layers", "adaptive")): return []
@@ -198,6 +201,7 @@ def _versions(code) -> list:
     differ = sorted({m.split("=")[0] for m in set.union(*made) - set.intersection(*made)})
     return [f"runs made by different versions of {', '.join(differ)}"] if differ else []
 
+# %% ../nbs/16_figures.ipynb #551346f1
 def _balanced(text, width) -> str:
     "`text` in as few lines of `width` characters as it takes, about equally long, broken after a semicolon."
     whole = text.replace(" ", "\u00a0").replace(";\u00a0", "; ")
@@ -211,7 +215,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     c = mine[0].c
     count = f"{c.per_class} training images a class" if c.per_class else "all training images"
     if figure.spec.get("extra") == "adaptive":
-        count += f", of these and of the test images at most {1000 // num_classes(mine[0])} a class measured"
+        count += f", of these and of the test images at most {adaptive_per_class(num_classes(mine[0]))} a class measured"
     eps = f"eps {plots.radius_labels([figure.eps])[0]}"
     if "trained" in figure.spec: eps = f"trained at the radii shown, attacked at {eps}"
     elif "measured" in figure.spec: eps = "attacked at the radii shown"

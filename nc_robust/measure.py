@@ -75,9 +75,9 @@ def score(model, x):
 def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     """All numbers of one view: `scored` = (logits (N, C), h (N, p)) on it, `y` the true labels (N,), `reference` (C, p),
     `clean_logits` the output on the clean images (None: this is the clean view). Keys: `accuracy` and `loss` against the
-    true label; those of `neural_collapse`, grouped by `view.y`; `success`, the share predicted as `view.y` where that is not
-    the label; `simplex_similarity` and `angular_distance` (radians, to the clean training means); beside clean images `kl`
-    (clean || this view, mean per image); `zero_gradient` after a fresh attack."""
+    true label; those of `neural_collapse`, grouped by `view.y`; `success`, where they are grouped by something else than the label: the
+    share predicted as that; `simplex_similarity` and `angular_distance` (radians, to the clean training means); `kl`, on every view but
+    `clean`: KL(clean || this view), mean over images; `zero_gradient` after a fresh attack."""
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     out |= neural_collapse(h, view.y, model.linear.weight.detach(), model.linear.bias.detach(), reference, C)
@@ -118,6 +118,7 @@ def measure(model, data: Data, c: Config, epoch: int, crafted=None, points: int 
 
 # %% ../nbs/09_measure.ipynb #20a3a3b3
 def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=None, points=0, reference=None):
+    if views[0] != "clean": raise ValueError(f"views must begin with clean, whose class means are the reference; got {views}")
     s = getattr(data, split)
     x, y, C, out, picture, clean = pixels(s.x), s.y, data.num_classes, [], {}, None
     for name in views:

@@ -174,7 +174,7 @@ def cast_once(model, dtype):
 
 # %% ../nbs/04_models.ipynb #13774d6f
 def _foldable(conv, bn):
-    "Whether this is a plain convolution and a batch norm with running statistics."
+    "Whether this is a plain convolution and a batch norm with running statistics, neither with a hook."
     plain = type(conv) is nn.Conv2d and type(bn) is nn.BatchNorm2d and bn.running_mean is not None
     return plain and not (conv._forward_hooks or conv._forward_pre_hooks or bn._forward_hooks or bn._forward_pre_hooks)
 
@@ -183,7 +183,7 @@ def folded(model: Network) -> Network:
     m = copy.deepcopy(model).eval()
     for block in m.modules():
         if isinstance(block, PreActBlock):
-            block.conv1, block.bn2 = fuse_conv_bn_eval(block.conv1, block.bn2), nn.Identity()
+            if _foldable(block.conv1, block.bn2): block.conv1, block.bn2 = fuse_conv_bn_eval(block.conv1, block.bn2), nn.Identity()
         elif isinstance(block, nn.Sequential) and len(block) == 3 and _foldable(*block[:2]):
             block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
     return m.to(memory_format=torch.channels_last)

@@ -170,7 +170,7 @@ def train_side_by_side(runs: list):
                 for j in jobs: j.cancel()
                 while running: running.pop().terminate()           # once: the second signal would kill it while it saves
     if stop: raise Stopped("stopped; the states are saved, the same command goes on from there")
-    for j in jobs: j.result()
+    if failed := [str(e) for j in jobs if (e := j.exception())]: raise RuntimeError("\n".join(failed))
 
 # %% ../nbs/14_plans.ipynb #910b01a3
 def collect(runs: list, what: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:

@@ -96,6 +96,7 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     for f in sorted(run.folder.glob("*.csv")): read_table(f)                  # damaged ones are named, nothing is published
     for f in sorted(run.folder.glob("*.csv")): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
     if with_pictures:
-        shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in pictures(run).items()}
+        kept = pictures(run) if finished(run) else run.state()["pictures"]
+        shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in kept.items()}
         write_bytes(folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
     return Run(run.c, run.data_root, "published", run.device, exact=True)

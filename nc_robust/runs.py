@@ -178,7 +178,7 @@ def _show(epoch, bar, on_epoch):
     except OSError as e: raise OSError(e.errno, f"the progress could not be shown ({e.strerror}); the state is saved") from e
 
 # %% ../nbs/12_runs.ipynb #53468240
-class Stopped(RuntimeError): "A run ended before its last epoch; its state is saved, and the same call continues it."
+class Stopped(RuntimeError): "A run ended before its last epoch; the same call continues it from its last whole epoch."
 
 def time_left(max_minutes, began):
     "Minutes that are left of `max_minutes` since the time `began`; None where there is no limit."
@@ -186,7 +186,8 @@ def time_left(max_minutes, began):
 
 # %% ../nbs/12_runs.ipynb #f8985f71
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
-    "Train what is missing; saves whatever ends it. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM), `Diverged` on NaN."
+    """Train what is missing; saves its whole epochs, whatever ends it. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM),
+    `Diverged` on NaN."""
     with threads(run.data): _train(run, max_minutes, progress, on_epoch)
 
 def _train(run, max_minutes, progress, on_epoch):
@@ -205,8 +206,8 @@ def _train(run, max_minutes, progress, on_epoch):
             if s["epoch"]: save(run, s)                          # before that nothing would be lost, and other data may be given yet
     if not stop and s["epoch"] == c.epochs: return
     why = f"signal {signal.Signals(stop[0]).name}" if stop else "the time given is over"
-    raise Stopped(f"{run.name} stopped after {s['epoch']} of {c.epochs} epochs ({why}); "
-                  "the state is saved, the same command goes on from there")
+    then = "the state is saved, the same command goes on from there" if s["epoch"] else "the same command begins anew"
+    raise Stopped(f"{run.name} stopped after {s['epoch']} of {c.epochs} epochs ({why}); {then}")
 
 # %% ../nbs/12_runs.ipynb #ad01eba0
 def locked(run: Run, max_minutes: float = None):
@@ -309,6 +310,6 @@ def _nearest(run):
     for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz"):
         try: heads.append(read_head(p))
         except ValueError: pass                                   # a damaged one is not what was asked for
-    asked = {k: v for k, v in identity(run.c).items() if k != "precision"}                # found whatever it is
+    asked = identity(run.c)
     differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in asked.items() if h.get(k) != str(v)] for h in heads]
     return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if differ else ""

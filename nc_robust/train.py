@@ -146,7 +146,7 @@ def train_step(reg: Standard, model, opt, x, y, gen):
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
     """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (float32, as the images; None: none).
     `on_batch()` may raise to stop; `step` is that of `replay.fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
-    `ValueError` if the last batch holds a single image."""
+    `ValueError` if a last batch of a single image is too few for batch norm."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)
     order, gen = batches(n, c.batch_size, device, c.seed, epoch), generator(device, c.seed, "attack", epoch)
@@ -157,7 +157,7 @@ def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = Fals
         set_lr(opt, learning_rate(c, epoch, i, len(order)))
         try: x_adv, loss = step(pixels(data.train.x[rows]), data.train.y[rows], gen)
         except ValueError as e:
-            if len(rows) > 1: raise
+            if "more than 1 value" not in str(e): raise
             raise ValueError(f"{n} images in batches of {c.batch_size} leave a batch of one, too few for batch norm ({e}); "
                              "choose another batch_size") from e
         if keep and x_adv is not None:

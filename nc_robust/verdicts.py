@@ -93,8 +93,8 @@ def _not_replaced(old, found, figure):
 SIZE = ["dataset", "per_class", "epochs"]
 
 def merge(folder: Path) -> pd.DataFrame:
-    """All `*_claims.csv` in `folder` as one table with claims 15 and 16, written to `claims.csv` there. `FileNotFoundError` if there
-    are none, `ValueError` for a damaged one."""
+    """All `fig*_claims.csv` in `folder` (the paper's figures, no pages beyond it) as one table with claims 15 and 16, written to
+    `claims.csv` there. `FileNotFoundError` if there are none, `ValueError` for a damaged one."""
     parts = sorted(Path(folder).glob("fig*_claims.csv"), key=lambda p: ("_pooled_" in p.name, p.name))      # what the paper shows, first
     if not parts: raise FileNotFoundError(f"no fig*_claims.csv in {folder}; run the figure notebooks first")
     try: t = pd.concat([pd.read_csv(bad := p, dtype=TEXT) for p in parts], ignore_index=True)

@@ -9,7 +9,7 @@ from nc_robust.config import configure
 from nc_robust.data import pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics
 from nc_robust.measure import View, at_once, attack
-from nc_robust.models import folded
+from nc_robust.models import PreActBlock, folded
 
 def rng(seed=0): return torch.Generator().manual_seed(seed)
 
@@ -276,6 +276,9 @@ def test_only_what_can_be_folded_is_folded():
         for _ in range(3): m(x)                                      # running statistics of its own
         copied = folded(m)
         assert torch.allclose(m.eval()(x), copied(x), atol=1e-5) and isinstance(copied[0][1], nn.Identity) == (i == 4)
+    for norm in (nn.GroupNorm(1, 4), bn(4, track_running_stats=False)):                                # in a block of a PreActResNet
+        block = PreActBlock(3, 4); block.bn2 = norm
+        assert torch.allclose(block.eval()(x), folded(block)(x), atol=1e-5)
 
 def test_folding_batch_norm_changes_nothing(trained):
     "The folded copy that evaluation attacks gives the network's logits, and is no part of it."

@@ -361,6 +361,8 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="without the table layers, only with history.csv.gz, predicted.csv.gz"):
         results.extra(there, "layers")
     with pytest.raises(FileNotFoundError, match="not among the published"): history(Run(run_of().c, source="published"))
+    exact = Run(replace(run.c, precision="bf16"), source="published", exact=True)
+    with pytest.raises(FileNotFoundError, match=r"nearest of its regime and arch has precision fp32 \(bf16 was asked for\)"): history(exact)
     elsewhere = Run(replace(run.c, precision="bf16"), source="published")       # asked for on a machine of another precision
     assert elsewhere.name == run.name and history(elsewhere).equals(history(run))
     there.csv.write_bytes(there.csv.read_bytes()[:-20])
@@ -414,7 +416,8 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     with pytest.raises(ValueError, match="0 of 3 epochs.*cut=True"): results.publish(run, cut=True)
     with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
     with pytest.raises(ValueError, match="1 of 3 epochs.*cut=True"): results.publish(run)
-    there = results.publish(run, cut=True)
+    there = results.publish(run, with_pictures=True, cut=True)                                          # trains nothing
+    assert run.epochs_done == 1 and results.pictures(there).keys() == {"1"}
     assert runs.length(there) == "1 of 3" and set(history(there).epoch) == {1} and history(run, progress=False).epoch.max() == 3
     figure = figures.Figure("fig2", regime="at", archs="vgg11", source="published", **small)
     plans.announce(figure.runs)
@@ -492,6 +495,14 @@ def test_pickle_bomb(done, tmp_path, dressed):
     try: runs.final_state(run)
     finally: assert not (tmp_path / "exploded").exists()
     assert run.csv.read_bytes() == table
+
+@pytest.mark.parametrize("body", [b"rubbish", b"\x80\x02.", b"PK\x03\x04" + bytes(40), b""])
+def test_no_checkpoint_in_a_whole_file(done, body, capsys):
+    "A file with a valid checksum that PyTorch cannot read is named and set aside, and the weights are trained again."
+    run, table = done
+    run.state_file.write_bytes(seal(body, CHECKPOINT))
+    assert runs.final_state(run, progress=False)["epoch"] == 2 and run.csv.read_bytes() == table
+    assert str(run.state_file) in capsys.readouterr().out
 
 FOREIGN = dict(  # what is in the file, what is said of it
     a_dict=(lambda s: dict(epoch=1), "is not the state of a run"), a_list=(lambda s: [1, 2], "is not the state of a run"),
@@ -665,6 +676,21 @@ def test_a_killed_process_beside_others_is_named(monkeypatch):
     code = "import os; print('epoch 1', flush=True); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(plans.subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", code], **more))
     with pytest.raises(RuntimeError, match=f"{run.name} was killed .signal 9.*epoch 1.*command goes on"): plans.train_side_by_side([run])
+
+def test_every_run_that_fails_beside_others_is_named(monkeypatch):
+    "Not the first alone."
+    popen, ends = subprocess.Popen, iter(("print('Diverged: one'); exit(1)", "print('Diverged: two'); exit(1)"))
+    monkeypatch.setattr(plans.subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", next(ends)], **more))
+    with pytest.raises(RuntimeError) as e: plans.train_side_by_side([Run(configure("st", "vgg11", "smoke", seed=s)) for s in (1, 2)])
+    assert sorted(str(e.value).splitlines()) == ["Diverged: one", "Diverged: two"]
+
+def test_a_stop_before_the_first_epoch_says_that_nothing_is_saved(monkeypatch):
+    "As it is: there is no state, and the next call begins anew."
+    run = Run(configure("st", "vgg11", "smoke"))
+    def interrupted(*args, **more): raise InterruptedError
+    monkeypatch.setattr(runs, "train_epoch", interrupted)
+    with pytest.raises(runs.Stopped, match="stopped after 0 of 2 epochs .*; the same command begins anew"): history(run, progress=False)
+    assert not run.state_file.exists()
 
 @pytest.mark.parametrize("argument, says", [
     ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
