@@ -103,9 +103,9 @@ def where_time_goes(call, device="cpu") -> pd.DataFrame:
     with profile(activities=[A.CUDA if gpu else A.CPU]) as p: call()
     spent = {e.key: (e.self_device_time_total if gpu else e.self_cpu_time_total, e.count) for e in p.key_averages()}
     total = sum(s for s, _ in spent.values()) or 1
-    t = pd.DataFrame([dict(what=k[:60], share=s / total, calls=n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])])
-    others = dict(what=f"{len(t[8:])} others", share=t.share[8:].sum(), calls=t.calls[8:].sum())
-    return pd.concat([t[:8], pd.DataFrame([others])], ignore_index=True)
+    rows = [(k[:60], s / total, n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])]
+    if more := rows[8:]: rows[8:] = [(f"{len(more)} others", *map(sum, zip(*(r[1:] for r in more))))]
+    return pd.DataFrame(rows, columns=["what", "share", "calls"])
 
 # %% ../nbs/19_bench.ipynb #8da48390
 def bench_attack(cases, batch: int, precision: str, device="cpu", rounds: int = 3) -> pd.DataFrame:

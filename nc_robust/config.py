@@ -89,10 +89,10 @@ def identity(c: Config) -> dict:
     """The configuration as plain values, independent of where the data lies; a folder's name in letters, digits and `_ . -`. Of fields
     added after `precision` only those that differ from their default: without them it is the run it was before there were any."""
     names = [f.name for f in fields(c)]
-    added = {f.name: f.default for f in fields(c)[names.index("precision") + 1:]}
+    added = names[names.index("precision") + 1:]
     d = asdict(c) | {"milestones": list(c.milestones)}
     if folder := folder_of(c.dataset): d["dataset"] = "folder:" + re.sub(r"[^\w.-]", "_", Path(os.path.abspath(folder)).name)
-    return {k: v for k, v in d.items() if k not in added or v != added[k]}
+    return {k: v for k, v in d.items() if k not in added or v != getattr(type(c)(), k)}
 
 def run_name(c: Config) -> str:
     "`<regime>-<arch>-<dataset>-<norm>-s<seed>-<hash>`: the folder name of a run."

@@ -8,6 +8,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'asked', 'setup', 'tabl
 
 # %% ../nbs/16_figures.ipynb #22ad2ae0
 import io, json, re
+from dataclasses import asdict
 from textwrap import wrap
 import pandas as pd
 from . import plans, plots, results
@@ -144,7 +145,9 @@ def _data(c) -> str:
 # %% ../nbs/16_figures.ipynb #a5212f5a
 def provenance(figure: Figure, mine: list) -> dict:
     "What the figure rests on: the values all its runs share, the lists of those in which they differ."
-    heads = [read_head(r.table_file(results.table_name(*asked(figure)))) for r in mine]
+    table = results.table_name(*asked(figure))
+    unsaid = lambda c: {k: str(v) for k, v in asdict(c).items() if k not in identity(c)}        # added to `Config`, and as without it
+    heads = [unsaid(r.c) | read_head(r.table_file(table)) for r in mine]
     keys = dict.fromkeys(k for h in heads for k in h)
     values = {k: list(dict.fromkeys(h[k] for h in heads if k in h)) for k in keys}
     return dict(figure=figure.name, runs=[r.name for r in mine]) | {k: v[0] if len(v) == 1 else v for k, v in values.items()}
@@ -195,11 +198,12 @@ def _layers(figure, archs) -> list:
     pooled = "; large maps averaged to 4x4" * (figure.tag == "pooled")
     return [f"layers: {', '.join([*(n for a, n in names.items() if a in archs), 'h penultimate'])}{pooled}"]
 
-def _versions(code) -> list:
+def _versions(figure, code) -> list:
     "Which modules were not the same for all runs. (Of published ones git has the history: most changes were of form.)"
     made = [set(re.split("[,;] ", c)) for c in ([code] if isinstance(code, str) else code)]
-    differ = sorted({m.split("=")[0] for m in set.union(*made) - set.intersection(*made)})
-    return [f"runs made by different versions of {', '.join(differ)}"] if differ else []
+    differ = {m.split("=")[0] for m in set.union(*made) - set.intersection(*made)}
+    if asked(figure)[0] in ("history", "predicted", "radii"): differ -= {"layers"}
+    return [f"runs made by different versions of {', '.join(sorted(differ))}"] if differ else []
 
 # %% ../nbs/16_figures.ipynb #551346f1
 def _balanced(text, width) -> str:
@@ -225,7 +229,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)
     rests_on = provenance(figure, mine)
     last = [*widths, *_layers(figure, {r.c.arch for r in mine}), _machines(rests_on["hardware"])]
-    if mine[0].source == "runs": last += _versions(rests_on.get("code", ""))
+    if mine[0].source == "runs": last += _versions(figure, rests_on.get("code", ""))
     return "\n".join(_balanced("; ".join(line), 20 * (picture.get_figwidth() if picture else plots.PAGE)) for line in (first, last))
 
 # %% ../nbs/16_figures.ipynb #458ba57e

@@ -106,8 +106,8 @@ def load_state(path: Path) -> dict:
     "Load what `save_state` saved, onto the CPU; a `ValueError` says what is wrong with the file (never a lack of memory)."
     body = unseal(path, CHECKPOINT)
     try: return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError) as e:
-        if "allocate" in str(e): raise                             # for want of memory: the file may be whole
+    except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, AssertionError) as e:
+        if "allocate" in str(e) or "version" in str(e): raise      # for want of memory, or of a newer PyTorch: the file may be whole
         raise ValueError(f"{path} holds something that is not plain tensors and values; nothing of it was executed") from e
 
 # %% ../nbs/02_files.ipynb #b0100002

@@ -67,7 +67,7 @@ def score(model, x):
     with mode(model, False), strict_fp32():
         parts = [representations(model, xi) for xi in x.split(at_once(x))]
         z, h = torch.cat([z for z, _ in parts]), torch.cat([h["features"] for _, h in parts])
-        if (model.linear(h[:8]) - z[:8]).abs().max() > 1e-3 * z[:8].abs().max():
+        if h.shape[1] != model.linear.in_features or (model.linear(h[:8]) - z[:8]).abs().max() > 1e-3 * z[:8].abs().max():
             raise ValueError(f'layers["features"] of {type(model).__name__} is not what its `linear` takes: it is no h')
     return z, h
 

@@ -179,7 +179,7 @@ def _foldable(conv, bn):
     return plain and not (conv._forward_hooks or conv._forward_pre_hooks or bn._forward_hooks or bn._forward_pre_hooks)
 
 def folded(model: Network) -> Network:
-    "An eval-mode copy of `model` in which every batch norm that follows a convolution is folded into it."
+    "An eval-mode copy of `model` in which every plain batch norm that follows a plain convolution is folded into it."
     m = copy.deepcopy(model).eval()
     for block in m.modules():
         if isinstance(block, PreActBlock):

@@ -19,7 +19,7 @@ from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .replay import fast_step
 from .results import extra
-from .runs import Run, Stopped, finished, history, length, published, time_left, trained
+from .runs import Run, Stopped, finished, history, length, published, same_code, time_left, trained
 from .train import regime, start
 
 # %% ../nbs/14_plans.ipynb #0c459684
@@ -83,9 +83,9 @@ def _duration(todo, max_minutes) -> str:
 
 # %% ../nbs/14_plans.ipynb #5d1f0c01
 def _name_changes(runs):
-    "Say which of `runs` hold tables that other code made: they are read all the same."
+    "Say which finished `runs` hold tables that other code made: they are read all the same."
     found = {}
-    for r in runs:
+    for r in filter(finished, runs):
         for f in r.folder.glob("*.csv"):
             try: found.setdefault(r.name, set()).update(changed(read_head(f)))
             except (OSError, ValueError): pass                        # who reads the table says what is wrong with it
@@ -95,9 +95,13 @@ def _name_changes(runs):
 
 # %% ../nbs/14_plans.ipynb #c688709f
 def announce(runs: list, max_minutes: float = None, name: str = "history"):
-    "Print what `runs` are, what is done already, and how long the rest takes. `name`: of the table wanted. Raises what `published` does."
+    """Print what `runs` are, what is done already, and how long the rest takes. `name`: of the table wanted. Raises what `published` and
+    `same_code` do."""
     print(_about(runs))
-    if runs[0].source != "published": _name_changes(runs)
+    if runs[0].source != "published":
+        for r in runs:
+            if not finished(r) and (s := r.state()): same_code(r, s)
+        _name_changes(runs)
     if todo := _todo(runs, name): print(f"{len(todo)} to train: about {_duration(todo, max_minutes)}"); return
     cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if (n := length(r)) != r.c.epochs)
     print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read")
@@ -170,7 +174,8 @@ def train_side_by_side(runs: list):
                 for j in jobs: j.cancel()
                 while running: running.pop().terminate()           # once: the second signal would kill it while it saves
     if stop: raise Stopped("stopped; the states are saved, the same command goes on from there")
-    if failed := [str(e) for j in jobs if (e := j.exception())]: raise RuntimeError("\n".join(failed))
+    if failed := [e for j in jobs if (e := j.exception())]:
+        raise RuntimeError("\n".join(dict.fromkeys(str(e) or repr(e) for e in failed))) from failed[0]
 
 # %% ../nbs/14_plans.ipynb #910b01a3
 def collect(runs: list, what: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:

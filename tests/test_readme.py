@@ -115,15 +115,15 @@ def at_what_cost():
     return [lost.min(), lost.max(), nc1[15] / nc1[35], 100 * robust[15], 100 * robust[35]]
 
 def over_at_on_cifar():
-    "NC1 of TRADES with frozen batch norm over that of AT, each seed: smallest and largest on CIFAR-10, but for a run that broke down; CIFAR-100."
+    """NC1 of TRADES with batch norm frozen over that of AT, each seed: on CIFAR-10 smallest, second largest and largest (a run that broke
+    down, VGG11 under l2, seed 2); on CIFAR-100 smallest and largest."""
     def ratios(**what):
         t = carried("at,trades_frozen_bn", **what)
         end = series(t, "clean", "nc1", by=("arch", "seed", "regime")).iloc[:, -1].unstack("regime")
         return (end["trades_frozen_bn"] / end["at"]).tolist()
     ten = sorted(ratios(seeds="1,2,3") + ratios(seeds="1,2,3", norm="l2") + ratios(seeds="1,2", scale="subset"))
     hundred = ratios(seeds="1,2", dataset="folder:cifar100")
-    assert ten[-1] > 13                                          # VGG11 under l2, seed 2
-    return [ten[0], ten[-2], min(hundred), max(hundred)]
+    return [ten[0], ten[-2], ten[-1], min(hundred), max(hundred)]
 
 def freezing_on_cifar100():
     "NC1 with batch norm frozen over that with it working, on CIFAR-100: ST (seed 1) and TRADES (seeds 1 and 2), for each network."
@@ -261,7 +261,8 @@ NUMBERS = {
         lambda: [full(lambda e: e.at_equal_fit("trades_frozen_bn", r, 35), "fig4_trades_frozen_bn", n)
                  for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
     r"at equal loss by ([\d.]+) to (\d+) at the end, ([\d.]+) to ([\d.]+) before": at_equal_loss,
-    r"is (\d+) to (\d+) times that of AT \(([\d.]+) to ([\d.]+) on CIFAR-100\)": over_at_on_cifar,
+    r"is (\d+) to (\d+) times that of AT \((\d+) in a run that broke down on its way; ([\d.]+) to ([\d.]+) on CIFAR-100\)":
+        over_at_on_cifar,
     r"On CIFAR-100 it multiplies NC1 by (\d+) and (\d+) under ST, by ([\d.]+) and ([\d.]+) under TRADES": freezing_on_cifar100,
     r"is ([\d.]+) to ([\d.]+) points below that of the three before.* falls ([\d.]+) times, robustness from (\d+) to (\d+) %": at_what_cost,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "

@@ -2,7 +2,7 @@
 import errno, io, json, os, random, re, shutil, signal, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd, pytest, torch
 import nc_robust.config as config, nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine
@@ -295,26 +295,42 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
     assert run.csv.read_bytes() == table
 
 def test_a_changed_definition_does_not_go_on(monkeypatch):
-    "An unfinished run is not continued by other code than it began with, and goes on where that is given back; `layers` makes none of it."
-    run, now = Run(configure("st", "vgg11", "smoke")), machine.code()
+    """An unfinished run is not continued by other code than it began with, which the plan says; it is where that is given back, or the
+    user says that the change was of form only, and from then on with either; `layers` makes none of it."""
+    run, now = Run(configure("st", "vgg11", "smoke", epochs=4)), machine.code()
+    def by(name, epochs=None):
+        with monkeypatch.context() as m:
+            m.setattr(machine, "code", lambda: now.replace(f"{name}=", f"{name}=0"))
+            if epochs is None: plans.announce([run])
+            with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
     with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
     state = run.state_file.read_bytes()
-    with monkeypatch.context() as m:
-        m.setattr(machine, "code", lambda: now.replace("train=", "train=0"))
-        with pytest.raises(ValueError, match="begun by other code than train now.*move .* away to train it anew"): history(run, progress=False)
+    for epochs in (None, 1):
+        with pytest.raises(ValueError, match="other code than train now; NC_ROBUST_GO_ON=1.*move .*state.pt away"): by("train", epochs)
     assert run.state_file.read_bytes() == state
-    monkeypatch.setattr(machine, "code", lambda: now.replace("layers=", "layers=0"))
-    assert len(history(run, progress=False)) > 100
+    with monkeypatch.context() as m: m.setenv("NC_ROBUST_GO_ON", "1"); by("train")
+    by("train")
+    assert len(history(run, progress=False)) > 100 and read_head(run.csv)["code"].count("train=") == 2
 
 def test_seeds_of_other_code_are_named_below_a_figure(monkeypatch):
-    "A figure whose seeds were made by different definitions says so; one of the same definitions does not."
+    "A figure whose seeds were made by different definitions says so; one of the same, or of others that it does not show, does not."
     figure, now = figures.Figure("fig2", "st", archs="vgg11", seeds="1,2", epochs=1), machine.code()
-    t = figures.table(figure)
-    assert "versions" not in figures.foot(figure, figure.runs)
-    shutil.rmtree(figure.runs[1].folder)
-    monkeypatch.setattr(machine, "code", lambda: now.replace("metrics=", "metrics=0"))
-    figures.table(figure)
-    assert "made by different versions of metrics" in figures.foot(figure, figure.runs) and len(t)
+    for name, says in (("data=", False), ("layers=", False), ("metrics=", True)):
+        monkeypatch.setattr(machine, "code", lambda: now if name == "data=" else now.replace(name, f"{name}0"))
+        figures.table(figure)
+        assert ("made by different versions of metrics" in (said := figures.foot(figure, figure.runs))) == ("versions" in said) == says
+        shutil.rmtree(figure.runs[1].folder)
+
+def test_a_hyper_parameter_that_was_added_is_told_in_the_provenance(monkeypatch):
+    "Of runs with and without it, the value of each; where it has its default the run keeps its name."
+    @dataclass(frozen=True)
+    class Own(Config): mixup: float = 0.0; marks: tuple = field(default_factory=tuple)
+    figure = figures.Figure("fig2", "st", archs="vgg11", scale="smoke", epochs=1)
+    given = {k: getattr(figure.runs[0].c, k) for k in (f.name for f in fields(Config))}
+    figure.runs = [Run(Own(**given)), Run(Own(**given, mixup=0.5))]
+    assert figure.runs[0].name == Run(Config(**given)).name != figure.runs[1].name
+    for r in figure.runs: history(r, progress=False)
+    assert figures.provenance(figure, figure.runs)["mixup"] == ["0.0", "0.5"]
 
 def test_layers_that_draw_go_on_as_if_nothing_had_happened(monkeypatch):
     "A network with dropout, stopped and resumed, has the numbers of one that was not; and the user's own random numbers are left alone."
@@ -361,6 +377,8 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="without the table layers, only with history.csv.gz, predicted.csv.gz"):
         results.extra(there, "layers")
     with pytest.raises(FileNotFoundError, match="not among the published"): history(Run(run_of().c, source="published"))
+    other_seed = Run(replace(run.c, precision="bf16", seed=2), source="published")
+    with pytest.raises(FileNotFoundError, match=r"regime and arch has seed 1 \(2 was asked for\); source"): history(other_seed)
     exact = Run(replace(run.c, precision="bf16"), source="published", exact=True)
     with pytest.raises(FileNotFoundError, match=r"nearest of its regime and arch has precision fp32 \(bf16 was asked for\)"): history(exact)
     elsewhere = Run(replace(run.c, precision="bf16"), source="published")       # asked for on a machine of another precision
@@ -496,7 +514,7 @@ def test_pickle_bomb(done, tmp_path, dressed):
     finally: assert not (tmp_path / "exploded").exists()
     assert run.csv.read_bytes() == table
 
-@pytest.mark.parametrize("body", [b"rubbish", b"\x80\x02.", b"PK\x03\x04" + bytes(40), b""])
+@pytest.mark.parametrize("body", [b"rubbish", b"\x80\x02.", b"PK\x03\x04" + bytes(40), b"", b"\x80\x02X\x01\x00\x00\x00\xff."])
 def test_no_checkpoint_in_a_whole_file(done, body, capsys):
     "A file with a valid checksum that PyTorch cannot read is named and set aside, and the weights are trained again."
     run, table = done
@@ -750,6 +768,8 @@ def test_a_callback_that_fails_costs_no_epoch(error, says):
 @pytest.mark.parametrize("change, says", [
     (lambda net: setattr(net, "blocks", torch.nn.ModuleList(b[:1] for b in net.blocks)), "no batch norm to freeze; take regime st"),
     (lambda net: setattr(net, "pool", torch.nn.Sequential(net.pool, torch.nn.Flatten())), None),
+    (lambda net: setattr(type(net), "layers", {"features": net.blocks[-1]}), None),
+    (lambda net: setattr(type(net), "layers", {"features": net.blocks[1]}), "is not what its `linear` takes"),
     (lambda net: setattr(type(net), "forward", lambda self, x: self.linear(2 * self.features(x) + 1)), "is not what its `linear` takes")])
 def test_a_network_of_ones_own(monkeypatch, change, says):
     "Frozen batch norm needs one, and what is measured is what the last layer takes; other networks train."
