@@ -2,7 +2,7 @@
 import copy
 from dataclasses import replace
 import pytest, torch
-from nc_robust import runs
+from nc_robust import layers, runs
 from nc_robust.config import Config, configure
 from nc_robust.data import load, pixels
 from nc_robust.layers import measure_adaptive, measure_layers
@@ -72,7 +72,7 @@ def test_vanished_gradients_stand_in_the_table(net):
     assert max(share()) < 0.01
     assert len(share(crafted=pixels(d.train.x))) == 1
 
-def test_layers_pooled_and_adaptive(net):
+def test_layers_pooled_and_adaptive(net, monkeypatch):
     "Averaged to 4x4 pixels; the attack on a layer's own centres is not that on the network."
     m, d, c = net
     h = layer(m, pixels(d.train.x), "block1", 4)
@@ -80,7 +80,8 @@ def test_layers_pooled_and_adaptive(net):
     pooled = measure_layers(m, d, c, pool=4)
     assert value(pooled, split="train", view="clean", metric="nc1", layer=next(r["layer"] for r in pooled)) == pytest.approx(
         neural_collapse(h, d.train.y)["nc1"], rel=1e-3)
-    own = measure_adaptive(m, d, replace(c, eps=0.05, step_size=0.0125), 200)
+    monkeypatch.setattr(layers, "ADAPTIVE_IMAGES", 200)
+    own = measure_adaptive(m, d, replace(c, eps=0.05, step_size=0.0125))
     kept = lambda view: [value(own, split="train", view=view, layer=f"block{k}", metric="ncc_accuracy") for k in range(1, 7)]
     assert sum(kept("adaptive")) < sum(kept("perturbed"))
 
