@@ -295,8 +295,8 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
     assert run.csv.read_bytes() == table
 
 def test_a_changed_definition_does_not_go_on(monkeypatch):
-    """An unfinished run is not continued by other code than it began with, which the plan says; it is where that is given back, or the
-    user says that the change was of form only, and from then on with either; `layers` makes none of it."""
+    """An unfinished run is not continued by other code than it began with, which the plan says, unless the user says that it is the same.
+    From then on it goes on with either; `layers`, on which a history does not rest, makes no difference."""
     run, now = Run(configure("st", "vgg11", "smoke", epochs=4)), machine.code()
     def by(name, epochs=None):
         with monkeypatch.context() as m:
