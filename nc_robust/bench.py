@@ -104,7 +104,7 @@ def where_time_goes(call, device="cpu") -> pd.DataFrame:
     spent = {e.key: (e.self_device_time_total if gpu else e.self_cpu_time_total, e.count) for e in p.key_averages()}
     total = sum(s for s, _ in spent.values()) or 1
     rows = [(k[:60], s / total, n) for k, (s, n) in sorted(spent.items(), key=lambda i: -i[1][0])]
-    if more := rows[8:]: rows[8:] = [(f"{len(more)} others", *map(sum, zip(*(r[1:] for r in more))))]
+    if more := rows[8:]: rows[8:] = [(f"{len(more)} others", sum(s for _, s, _ in more), sum(n for *_, n in more))]
     return pd.DataFrame(rows, columns=["what", "share", "calls"])
 
 # %% ../nbs/19_bench.ipynb #8da48390

@@ -6,11 +6,10 @@
 __all__ = ['VIEW_STYLES', 'TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'TINY', 'REGIME_STYLES', 'BEYOND',
            'ANGLES', 'LAYERS', 'CENTRES', 'CLASSES', 'title', 'styled', 'quantities', 'curve', 'grid', 'columns_of',
            'level', 'by_epoch', 'by_regime', 'only', 'series', 'span', 'against', 'by_layer', 'by_direction',
-           'by_radius', 'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'laid_out', 'save_figure']
+           'by_radius', 'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
 
 # %% ../nbs/15_plots.ipynb #58b86ae6
 import io, json, math
-from contextlib import contextmanager
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -369,26 +368,14 @@ def animate(pictures: dict, views=("clean", "perturbed")):
     return HTML(html)
 
 # %% ../nbs/15_plots.ipynb #1c20c02f
-@contextmanager
-def laid_out(fig, dpi):
-    "`fig` with its layout computed once, as for `dpi`, and kept within: `savefig` would compute it anew each time, and draw twice."
-    layout, before = fig.get_layout_engine(), fig.dpi
-    if layout:
-        fig.dpi = dpi; layout.execute(fig); fig.dpi = before
-        fig.set_layout_engine("none")
-    try: yield
-    finally:
-        if layout: fig.set_layout_engine(layout)
-
 def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> list:
     """Write `<folder>/<name>.png .pdf .csv`, without a `fig` the CSV alone, and print the paths; `provenance` goes into all. Returns what
     was written."""
     files, text = [Path(folder) / f"{name}.{e}" for e in ("png", "pdf", "csv")], json.dumps(provenance, sort_keys=True)
     def drawn(**how): fig.savefig(buffer := io.BytesIO(), **how); return buffer.getvalue()
     if fig is not None:
-        with laid_out(fig, dpi=200):
-            write_bytes(files[0], drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}))
-            write_bytes(files[1], drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None}))
+        write_bytes(files[0], drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}))
+        write_bytes(files[1], drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None}))
     write_bytes(files[2], ("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items())
                            + t.to_csv(index=False, float_format="%.7g")).encode())
     written = files if fig is not None else files[2:]

@@ -315,4 +315,4 @@ def _nearest(run):
         except ValueError: pass                                   # a damaged one is not what was asked for
     asked = {k: v for k, v in identity(run.c).items() if run.exact or k != "precision"}
     differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in asked.items() if h.get(k) != str(v)] for h in heads]
-    return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if all(differ) and differ else ""
+    return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if differ and all(differ) else ""
