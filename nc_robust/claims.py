@@ -27,14 +27,14 @@ class Records:
     "Look-ups in the tidy table `t` of one architecture; `C` classes; `beta`, the weight of the TRADES term."
     def __init__(self, t: pd.DataFrame, C: int, beta: float = 6.0):
         self.t, self.C, self.beta, self.vertex_angle, self.asked = t, C, beta, etf_angle(C), set()
-        self.parts = dict(list(t.groupby(["regime", "view", "metric", "split"], sort=False)))
+        self.where = t.groupby(["regime", "view", "metric", "split"], sort=False).indices      # {key: row numbers}
 
     def rows(self, regime, view, metric, split):
         "The records; `Missing` if there are none. NC2 of two classes is 0 whatever the network does."
         if self.C == 2 and metric.startswith("equi"): raise Missing("NC2 that says anything of two classes")
-        if (key := (regime, view, metric, split)) not in self.parts: raise Missing(", ".join(key))
+        if (key := (regime, view, metric, split)) not in self.where: raise Missing(", ".join(key))
         self.asked.add(regime)
-        return self.parts[key]
+        return self.t.take(self.where[key])
 
     def series(self, regime, view, metric, split="train", layer="features"):
         "The metric by epoch, as far as all seeds go: their mean, NaN if one is."

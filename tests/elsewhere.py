@@ -6,7 +6,6 @@ from pathlib import Path
 from unittest.mock import patch
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))      # where the package is not installed
 from nc_robust import data, measure, replay, results, runs, train
@@ -35,17 +34,24 @@ class Elsewhere(TorchDispatchMode):
     "Inside, tensors can be made on `DEVICE`."
     def __torch_dispatch__(self, func, types, args=(), kwargs=None): return run(func, args, kwargs or {})
 
+def each(f, x):
+    "`x` with `f` of every tensor in its lists, tuples and dictionaries (`tree_map` without its cost)."
+    if isinstance(x, torch.Tensor): return f(x)
+    if isinstance(x, (list, tuple)): return type(x)(each(f, i) for i in x)
+    return {k: each(f, v) for k, v in x.items()} if isinstance(x, dict) else x
+
 def run(func, args, kwargs):
     "`func` on the CPU; its results lie where a GPU would have them."
-    name, given = func.name().split("::")[1].split(".")[0], [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    given = []
+    def here(t): given.append(t); return t.here if isinstance(t, Tensor) else t
+    args, kwargs, name = each(here, args), each(here, kwargs), func.name().split("::")[1].split(".")[0]
     theirs = [t for t in given if isinstance(t, Tensor)]
     target = torch.device(kwargs.get("device") or (DEVICE if theirs else "cpu")).type
     if theirs and name not in ("copy_", "_to_copy") and any(t.ndim for t in given if not isinstance(t, Tensor)):
         raise RuntimeError(f"{name}: tensors on the CPU and on {DEVICE}")
-    args, kwargs = tree_map(lambda t: t.here if isinstance(t, Tensor) else t, (args, kwargs))
     out, known = func(*args, **kwargs | ({"device": "cpu"} if kwargs.get("device") else {})), {id(t.here): t for t in theirs}
     place = Tensor if target == "elsewhere" else lambda t: t
-    return tree_map(lambda t: known.get(id(t)) if id(t) in known else place(t) if isinstance(t, torch.Tensor) else t, out)
+    return each(lambda t: known.get(id(t)) if id(t) in known else place(t), out)
 
 def recorded_step(*args):
     "The step of a run on a GPU, with recording replaced by calling again; it may not ask for a value."

@@ -34,13 +34,11 @@ def test_views_and_regimes_are_told_apart():
     plots.curve(ax, t[t.regime == "at"], "epoch", "clean", color="0.35")
     assert ax.lines[0].get_color() == "0.35"
 
-@pytest.mark.parametrize("name, value, says", [
-    ("regim", "at", ("regim", "regime", "max_minutes")), ("regime", "madry", ("madry", "st", "at", "trades", "trades_frozen_bn"))])
-def test_unknown_parameters_fail(tmp_path, name, value, says):
-    "An unknown name or value ends with an error that lists what is allowed, before anything is trained."
-    r = papermill("fig2", tmp_path / "nb.ipynb", "-p", name, value)
+def test_unknown_parameters_fail(tmp_path):
+    "An unknown name ends with an error that lists what is allowed, before anything is trained (an unknown value: 16_figures)."
+    r = papermill("fig2", tmp_path / "nb.ipynb", "-p", "regim", "at")
     last = next(l for l in reversed(r.stderr.splitlines()) if "ValueError" in l)
-    assert r.returncode != 0 and all(s in last for s in says)
+    assert r.returncode != 0 and all(s in last for s in ("regim", "regime", "max_minutes"))
     assert not (tmp_path / "runs").exists()
 
 def test_figure_2_runs_twice(tmp_path):
