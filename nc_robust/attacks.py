@@ -35,7 +35,7 @@ def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
 # %% ../nbs/05_attacks.ipynb #cb83a7aa
 def step(x_adv, grad, step_size: float, norm: str = "linf"):
     """`x_adv` (N, ...) after one ascent step along `grad` of length `step_size` (per pixel under linf, in l2 norm under l2);
-    a zero gradient moves nothing. Madry et al. 2018."""
+    a zero gradient moves nothing. `ValueError` on another norm. Madry et al. 2018."""
     if norm_name(norm) == "linf": return x_adv + step_size * grad.sign()
     top = _per_image(grad.flatten(1).abs().amax(1), grad)
     grad = grad / torch.where(top > 0, top, 1)
@@ -82,7 +82,8 @@ def input_gradient(model, x, direction, dtype=None):
 # %% ../nbs/05_attacks.ipynb #a2f5fabb
 def kl_direction(logits, reference, gradient: str = "stable"):
     """Direction of steepest ascent of KL(softmax(reference) || softmax(logits)) in logit space, (N, C), both (N, C):
-    softmax(logits) - softmax(reference); `stable`: scaled to largest entry 1, in float64 and without cancellation."""
+    softmax(logits) - softmax(reference); `stable`: scaled to largest entry 1, in float64 and without cancellation. `ValueError` on
+    another `gradient`."""
     if choice("gradient", gradient, GRADIENTS) != "stable": return logits.softmax(1) - reference.softmax(1)
     log_p2, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
     gap, best = log_p2 - log_p, log_p.argmax(1, keepdim=True)

@@ -37,7 +37,7 @@ def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool
 NORMS = ("linf", "l2")
 
 def norm_name(norm) -> str:
-    "`linf` or `l2` from the usual spellings: `linf`, `Linf`, `inf`, `float('inf')`, `l2`, `L2`, `2`."
+    "`linf` or `l2` from the usual spellings: `linf`, `Linf`, `inf`, `float('inf')`, `l2`, `L2`, `2`. `ValueError` on others."
     key = str(norm).lower().replace("_", "").removeprefix("l")
     return choice("norm", {"inf": "linf", "2": "l2", "2.0": "l2"}.get(key, norm), NORMS)
 

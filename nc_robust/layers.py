@@ -78,13 +78,13 @@ def accuracy(net, x, y) -> float:
 ADAPTIVE_IMAGES = 1000
 
 def adaptive_per_class(C: int) -> int:
-    "Of how many images of each of `C` classes `measure_adaptive` looks at, in either split."
+    "How many images of each of `C` classes `measure_adaptive` looks at, at most, in either split."
     return max(1, ADAPTIVE_IMAGES // C)
 
 def measure_adaptive(model, data: Data, c: Config) -> list:
     """Nearest-centre accuracy by layer (centres from clean training images) and the network's `accuracy` on the same images:
     clean, after PGD on the network (`perturbed`), and after PGD on that layer's own nearest-centre classifier (`adaptive`).
-    The first `adaptive_per_class` images of each class, in either split."""
+    The first `adaptive_per_class` images of each class (all where there are fewer), in either split."""
     C, out = data.num_classes, []
     centres = layer_metrics(model, View(pixels(data.train.x), data.train.y), C)[1]
     for split, s in (("train", data.train), ("test", data.test)):

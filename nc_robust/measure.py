@@ -106,7 +106,8 @@ def records(epoch, split, view, values: dict, layer="features"):
     return [dict(epoch=epoch, split=split, view=view, layer=layer, metric=k, value=float(v)) for k, v in values.items()]
 
 def measure(model, data: Data, c: Config, epoch: int, crafted=None, points: int = 40, on_view=None):
-    """Tidy records of all views after `epoch` (from 1), and {view: (4, points, 3), view_means: (4, 3)} for a picture.
+    """Tidy records of all views after `epoch` (from 1), and {view: (4, n, 3), view_means: (4, 3)} for a picture,
+    n at most `points` (below four classes there is none).
     `crafted`: the epoch's own perturbations (AT, TRADES). `on_view()` is called before each view and may raise to stop.
     Raises `Diverged` on representations that are not finite."""
     out, picture, reference = _measure_split(model, data, c, epoch, "train", regime(c).views, on_view, crafted, points)

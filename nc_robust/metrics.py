@@ -135,14 +135,14 @@ def etf_angle(C: int) -> float:
 
 def angular_distance(mu, mu2) -> float:
     """Mean angle between the class means `mu` and `mu2` (C, p), not centred; radians (appendix B).
-    Classes empty in either are left out."""
+    Classes empty in either are left out. `ValueError` on other shapes."""
     _alike(mu, mu2)
     both = ~(mu.isnan().all(1) | mu2.isnan().all(1))
     return angles(mu[both], mu2[both]).mean().item()
 
 def simplex_similarity(mu, mu2) -> float:
     """Mean angle between the class means `mu` and `mu2` (C, p), each centred at the plain mean of its rows;
-    radians (appendix B). Classes empty in either are left out."""
+    radians (appendix B). Classes empty in either are left out. `ValueError` on other shapes."""
     _alike(mu, mu2)
     both = ~(mu.isnan().all(1) | mu2.isnan().all(1))
     mu, mu2 = mu[both].double(), mu2[both].double()
@@ -162,7 +162,7 @@ class Spread:
     def __init__(self, simplex: Simplex): self.simplex, self.squares, self.drift, self.n = simplex, 0, 0, 0
 
     def add(self, h, y):
-        "Count points `h` (N, p) with labels `y` (N,). Returns itself. `ValueError` if a label has no mean in the simplex."
+        "Count points `h` (N, p) with labels `y` (N,) of the first pass. Returns itself. `ValueError` if the class of one was empty there."
         self._spread(self.simplex.coordinates(h), y)
         return self
 
@@ -193,8 +193,8 @@ class SecondPass(Spread):
         self.reference, self.counts = reference or simplex, dict(nc4=0, ncc_match=0, ncc_accuracy=0)
 
     def add(self, h, y, decision=None):
-        """Count points `h` (N, p) with labels `y` (N,) and the network's decisions (N,), if there is a network. Returns itself.
-        `ValueError` if a label has no mean in the simplex."""
+        """Count points `h` (N, p) with labels `y` (N,) of the first pass and the network's decisions (N,), if there is a network.
+        Returns itself. `ValueError` if the class of a label was empty there."""
         z = self.simplex.coordinates(h)
         self._spread(z, y)
         own = self.simplex.nearest(z)

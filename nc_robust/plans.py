@@ -163,7 +163,8 @@ def _train_apart(run: Run, bar, running: list, stop=()):
 
 # %% ../nbs/14_plans.ipynb #73912097
 def train_side_by_side(runs: list):
-    "Train unfinished `runs` in parallel processes, one per core. A stop request reaches all of them; each saves its state."
+    """Train unfinished `runs` in parallel processes, one per core. A stop request reaches all of them; each saves its state (`Stopped`).
+    `RuntimeError` if some fail, with what each says."""
     running, left = [], sum(r.c.epochs - r.epochs_done for r in runs)
     with stop_requests() as stop, ThreadPoolExecutor(cores()) as pool, tqdm(
             total=left, desc=f"{len(runs)} runs side by side", unit="epoch", mininterval=0.5, file=sys.stdout) as bar:

@@ -160,7 +160,7 @@ def _verdicts(g, most):
 
 # %% ../nbs/18_verdicts.ipynb #0db0abf1
 def write_readme(folder: Path, readme: Path):
-    "Replace what stands between the two `claims` comments of `readme` by the table of `folder`."
+    "Replace what stands between the two `claims` comments of `readme` by the table of `folder`; `ValueError` without them."
     text, table = Path(readme).read_text(encoding="utf-8"), markdown(merge(folder))
     if text.count("<!-- claims -->\n") != 1 or text.count("<!-- /claims -->") != 1:
         raise ValueError(f"{readme} must have the lines <!-- claims --> and <!-- /claims --> once each; the table goes between them")
