@@ -10,7 +10,6 @@ __all__ = ['REGIMES', 'ARCHS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', '
 # %% ../nbs/01_config.ipynb #38704a98
 import ast, hashlib, json, os, re
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
 from pathlib import Path
 import torch
 from .checks import choice, norm_name, number, radius
@@ -163,7 +162,10 @@ def configure(
 def from_text(text: str):
     "What a word on a command line means: JSON (`3`, `true`, `[0.5]`), a fraction such as `8/255`, or the word itself."
     try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
-    except json.JSONDecodeError: return float(Fraction(text)) if re.fullmatch(r"\d+/[1-9]\d*|\.\d+", text) else text
+    except json.JSONDecodeError:
+        if not re.fullmatch(r"\d*\.?\d+/[1-9]\d*|\.\d+", text): return text
+        over, _, under = text.partition("/")
+        return float(over) / float(under or 1)
 
 # %% ../nbs/01_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:

@@ -230,6 +230,7 @@ def load(
     if counts.min() < counts.max():
         print(f"{dataset}: {counts.min()} to {counts.max()} training images a class; the loss, NC1's spread and the centre of the "
               f"class means count images, not classes; per_class={counts.min()} makes them even")
+    if counts.max() == 1: print(f"{dataset}: one training image a class has no spread; NC1 of training images is 0 whatever a network does")
     mean, std = CIFAR_STATS.get(dataset) or statistics(train.x)
     return Data(dataset, list(classes), train, test, mean, std).to(device)
 

@@ -8,9 +8,10 @@ __all__ = ['ADAPTIVE_IMAGES', 'layer_metrics', 'measure_layers', 'NearestCentre'
 
 # %% ../nbs/10_layers.ipynb #09b00003
 import torch, torch.nn as nn
+from .checks import check_labels, class_labels
 from .config import Config
 from .data import Data, pixels
-from .measure import View, at_once, attack, make_view, records
+from .measure import View, at_once, attack, check_features, make_view, records
 from .metrics import Means, SecondPass, Simplex, nc1_spectrum, summary
 from .models import mode, representations, strict_fp32
 
@@ -18,14 +19,18 @@ from .models import mode, representations, strict_fp32
 @torch.no_grad()
 def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None):
     """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
-    `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own)."""
+    `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own).
+    `ValueError` on labels that do not fit the images, or not in 0..C-1; raises what `representations` and `check_features` do."""
+    check_labels(y := class_labels(view.y, len(view.x)), num_classes)
+    layers = getattr(model, "layers", {})
     def each():
         n = at_once(view.x)
-        for xi, yi in zip(view.x.split(n), view.y.split(n)):
-            logits, h = representations(model, xi, model.layers, pool)
+        for xi, yi in zip(view.x.split(n), y.split(n)):
+            logits, h = representations(model, xi, layers, pool)
+            check_features(model, logits, h.get("features"))
             yield h, yi, logits.argmax(1)
     with mode(model, False), strict_fp32():
-        means = {l: Means(num_classes) for l in model.layers}
+        means = {l: Means(num_classes) for l in layers}
         for h, yi, _ in each():
             for l in h: means[l].add(h[l], yi)
         simplices = {l: Simplex(m.means, m.counts) for l, m in means.items()}
@@ -71,6 +76,7 @@ class NearestCentre(nn.Module):
 @torch.no_grad()
 def accuracy(net, x, y) -> float:
     "The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32."
+    y = class_labels(y, len(x))
     with mode(net, False), strict_fp32():
         return torch.cat([net(xi).argmax(1) for xi in x.split(at_once(x))]).eq(y).double().mean().item()
 

@@ -152,7 +152,7 @@ def simplex_similarity(mu, mu2) -> float:
 def nc1_pinv(h, y, C: int) -> float:
     """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time.
     The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1; empty classes are left out."""
-    h = h.double(); mu = class_means(h, y, C); R = h - mu[y]
+    h = h.double(); mu = class_means(h, y, C); R = h - mu[y.long()]
     M = (mu - h.mean(0))[~mu.isnan().any(1)]
     return torch.trace(torch.linalg.pinv(M.T @ M / len(M), rtol=1e-12) @ (R.T @ R / len(h))).item()
 
@@ -229,11 +229,15 @@ def summary(spread: SecondPass, weight=None) -> dict:
 
 # %% ../nbs/06_metrics.ipynb #4f1b7cf4
 def _check_shapes(h, shapes, **given):
+    if given.get("bias") is not None and given.get("weight") is None: raise ValueError("bias is given without weight, the rows of the classifier")
     for name, t in given.items():
         if t is None: continue
         shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
         if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
-        if tuple(t.shape) != shape: raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}")
+        if tuple(t.shape) != shape:
+            logits = name == "weight" and h.shape[1] == len(t)
+            raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}"
+                             + "; h has a column for each class: are these the logits? h is what enters the last layer" * logits)
         same_device(h=h, **{name: t})
         absent = t.isnan().all(1) if name == "reference" else torch.zeros(len(t), dtype=torch.bool, device=t.device)
         if not t[~absent].isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
@@ -285,7 +289,6 @@ def neural_collapse(
         whole = torch.is_tensor(y) and not y.is_floating_point() and y.numel()
         num_classes = len(given) if torch.is_tensor(given) else int(y.max()) + 1 if whole else 2
     h, y = _checked(h, y, num_classes)
-    if bias is not None and weight is None: raise ValueError("bias is given without weight, the rows of the classifier")
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
     return _two_passes(lambda: _pieces(h, y, num_classes), num_classes, weight, bias, reference)
 

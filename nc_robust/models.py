@@ -115,12 +115,16 @@ def representations(
     layers=("features",),        # names from `model.layers`
     pool: int = None,            # average maps down to at most `pool` x `pool` pixels; None: every pixel
 ):
-    "`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer."
-    caught, modules = {}, {name: model.layers[choice("layer", name, model.layers)] for name in layers}
+    """`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer, one that runs twice,
+    and a network that names none."""
+    if not isinstance(named := getattr(model, "layers", None), dict):
+        raise ValueError(f"{type(model).__name__} names no layers; give it model.layers = dict(name=module, ...)")
+    caught, modules = {}, {name: named[choice("layer", name, named)] for name in layers}
     def catch(name):
         def hook(_, __, out):
             if pool and out.ndim == 4: out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
-            caught[name] = out.flatten(1)
+            if name in caught: raise ValueError(f"layer {name!r} runs more than once in a pass; name a module that runs once")
+            caught[name] = out.clone(memory_format=torch.contiguous_format).flatten(1)       # what follows may work in place
         return hook
     hooks = [m.register_forward_hook(catch(name)) for name, m in modules.items()]
     try: return model(x), caught

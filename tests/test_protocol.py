@@ -1,12 +1,12 @@
 "What goes into the tables is what the pages define, computed here from the formulas alone."
-import copy
+import copy, math
 from dataclasses import replace
-import pytest, torch
+import pytest, torch, torchvision
 from nc_robust import layers, runs
 from nc_robust.config import Config, configure
 from nc_robust.data import load, pixels
-from nc_robust.layers import measure_adaptive, measure_layers
-from nc_robust.measure import attack, make_view, measure, measure_predicted, score
+from nc_robust.layers import accuracy, layer_metrics, measure_adaptive, measure_layers
+from nc_robust.measure import View, attack, make_view, measure, measure_predicted, score
 from nc_robust.metrics import class_means, equiangular, neural_collapse
 from nc_robust.models import representations
 from nc_robust.train import learning_rate, start, train_epoch
@@ -103,3 +103,39 @@ def test_when_a_run_is_measured():
     "After the first epoch, after every `measure_every`, and at the end."
     t = runs.history(runs.Run(configure("st", "vgg11", "smoke", epochs=5, measure_every=2)), progress=False)
     assert sorted(t[t.metric == "nc1"].epoch.unique()) == [1, 2, 4, 5]
+
+def own_network():
+    "A network from elsewhere, its layers named; an in-place ReLU follows `bn1`."
+    net = torchvision.models.resnet18(num_classes=3).eval()
+    torch.nn.init.normal_(net.bn1.bias)
+    net.layers, net.linear = dict(bn1=net.bn1, layer1=net.layer1, features=net.avgpool), net.fc
+    return net
+
+def test_layers_of_a_network_of_ones_own():
+    "Every layer is measured as it left its module, in any memory layout, whatever overwrites it afterwards."
+    net, x, y = own_network(), torch.rand(24, 3, 16, 16), torch.arange(24) % 3
+    with torch.no_grad(): plain = neural_collapse(net.bn1(net.conv1(x)).flatten(1), y)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        found, centres = layer_metrics(net, View(x.contiguous(memory_format=layout), y.int()), 3)
+        assert found["bn1"]["nc1"] == pytest.approx(plain["nc1"], rel=1e-4) and list(found) == list(centres) == list(net.layers)
+    assert 0 <= found["features"]["nc4"] <= 1 and math.isfinite(found["features"]["nc3"])
+
+@pytest.mark.parametrize("change, y, C, says", [
+    (lambda n: delattr(n, "layers"), None, 3, "ResNet names no layers; give it model.layers"),
+    (lambda n: delattr(n, "linear"), None, 3, "no last layer `linear`"),
+    (lambda n: n.layers.pop("features"), None, 3, "is not what its `linear` takes, or missing"),
+    (lambda n: n.layers.update(features=n.layer1), None, 3, "is not what its `linear` takes"),
+    (lambda n: n.layers.update(relu=n.layer1[0].relu), None, 3, "layer 'relu' runs more than once"),
+    (lambda n: None, torch.rand(6), 3, r"got float32 \(6,\)"), (lambda n: None, torch.arange(6), 3, r"lie in 0..2, got 0..5")])
+def test_layers_say_what_is_wrong(change, y, C, says):
+    "Not a raw error of PyTorch's, nor a number of something else."
+    change(net := own_network())
+    view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3 if y is None else y)
+    with pytest.raises(ValueError, match=says): layer_metrics(net, view, C)
+
+def test_accuracy_counts_one_label_an_image(trained):
+    "A column of labels would be compared with every image."
+    net, x = trained[0]["vgg11"], torch.rand(8, 1, 8, 8)
+    y = net(x).argmax(1)
+    assert accuracy(net, x, y) == 1
+    with pytest.raises(ValueError, match=r"squeeze\(1\)"): accuracy(net, x, y[:, None])
