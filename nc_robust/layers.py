@@ -21,6 +21,7 @@ def layer_metrics(model, view: View, num_classes: int, references=None, pool: in
     """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
     `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own).
     `ValueError` on labels that do not fit the images, or not in 0..C-1; raises what `representations` and `check_features` do."""
+    if not len(view.x): raise ValueError("the view has no images: nothing to measure")
     check_labels(y := class_labels(view.y, len(view.x)), num_classes)
     layers = getattr(model, "layers", {})
     def each():

@@ -65,7 +65,8 @@ def check_features(model, z, h):
     if not isinstance(last := getattr(model, "linear", None), torch.nn.Linear):
         raise ValueError(f"{type(model).__name__} has no last layer `linear`; give it model.linear = the nn.Linear that gives its logits")
     if h is None or h.shape[1] != last.in_features or (last(h[:8]) - z[:8]).abs().max() > 1e-3 * z[:8].abs().max():
-        raise ValueError(f'layers["features"] of {type(model).__name__} is not what its `linear` takes, or missing: it is no h')
+        raise ValueError(f'layers["features"] of {type(model).__name__} is not what its `linear` takes, or missing: it is no h '
+                         '(before an in-place ReLU? name the ReLU)')
 
 @torch.no_grad()
 def score(model, x):

@@ -229,13 +229,14 @@ def summary(spread: SecondPass, weight=None) -> dict:
 
 # %% ../nbs/06_metrics.ipynb #4f1b7cf4
 def _check_shapes(h, shapes, **given):
-    if given.get("bias") is not None and given.get("weight") is None: raise ValueError("bias is given without weight, the rows of the classifier")
+    if given.get("bias") is not None and given.get("weight") is None:
+        raise ValueError("bias is given without weight, the rows of the classifier")
     for name, t in given.items():
         if t is None: continue
         shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
         if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
         if tuple(t.shape) != shape:
-            logits = name == "weight" and h.shape[1] == len(t)
+            logits = name == "weight" and t.ndim == 2 and h.shape[1] == len(t) < t.shape[1]
             raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}"
                              + "; h has a column for each class: are these the logits? h is what enters the last layer" * logits)
         same_device(h=h, **{name: t})

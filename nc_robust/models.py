@@ -113,16 +113,17 @@ def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, 
 def representations(
     model: Network, x,           # images (N, channels, height, width), pixels in [0, 1]
     layers=("features",),        # names from `model.layers`
-    pool: int = None,            # average maps down to at most `pool` x `pool` pixels; None: every pixel
+    pool: int = None,            # average maps but `features` down to at most `pool` x `pool` pixels; None: every pixel
 ):
-    """`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer, one that runs twice,
-    and a network that names none."""
-    if not isinstance(named := getattr(model, "layers", None), dict):
-        raise ValueError(f"{type(model).__name__} names no layers; give it model.layers = dict(name=module, ...)")
+    """`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer, one that runs twice
+    or gives no tensor, and a network that names none."""
+    if not hasattr(named := getattr(model, "layers", None), "keys"):
+        raise ValueError(f"{type(model).__name__} names no layers; give it, or a module around it, layers = dict(name=module, ...)")
     caught, modules = {}, {name: named[choice("layer", name, named)] for name in layers}
     def catch(name):
         def hook(_, __, out):
-            if pool and out.ndim == 4: out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
+            if pool and out.ndim == 4 and name != "features": out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
+            if not torch.is_tensor(out): raise ValueError(f"layer {name!r} gives a {type(out).__name__}; name a module that gives a tensor")
             if name in caught: raise ValueError(f"layer {name!r} runs more than once in a pass; name a module that runs once")
             caught[name] = out.clone(memory_format=torch.contiguous_format).flatten(1)       # what follows may work in place
         return hook

@@ -121,7 +121,7 @@ def test_layers_of_a_network_of_ones_own():
     assert 0 <= found["features"]["nc4"] <= 1 and math.isfinite(found["features"]["nc3"])
 
 @pytest.mark.parametrize("change, y, C, says", [
-    (lambda n: delattr(n, "layers"), None, 3, "ResNet names no layers; give it model.layers"),
+    (lambda n: delattr(n, "layers"), None, 3, "ResNet names no layers; give it"),
     (lambda n: delattr(n, "linear"), None, 3, "no last layer `linear`"),
     (lambda n: n.layers.pop("features"), None, 3, "is not what its `linear` takes, or missing"),
     (lambda n: n.layers.update(features=n.layer1), None, 3, "is not what its `linear` takes"),
