@@ -209,7 +209,7 @@ def in_float32():
     cases = [(r, a, s) for r in ("st", "at", "trades", "trades_frozen_bn") for a in ARCHS for s in (1, 2, 3)
              if plan(r, a, s, "pilot", dataset="folder:cifar10", precision="fp32", source="published")[0].csv.exists()]
     ratios = sorted(end(c, "fp32") / end(c, "bf16") for c in cases)
-    assert len(cases) == 12
+    assert len(cases) == 14
     judged = lambda **what: verdicts.published((2, 3, 4, 11, 12, 16), scale="pilot", dataset="folder:cifar10", **what).verdict
     one = judged(seeds=1, precision="bf16")
     turned = [sum(a != b for a, b in zip(one, judged(**w), strict=True)) for w in (
