@@ -120,18 +120,19 @@ def test_layers_of_a_network_of_ones_own():
         assert found["bn1"]["nc1"] == pytest.approx(plain["nc1"], rel=1e-4) and list(found) == list(centres) == list(net.layers)
     assert 0 <= found["features"]["nc4"] <= 1 and math.isfinite(found["features"]["nc3"])
 
-@pytest.mark.parametrize("change, y, C, says", [
-    (lambda n: delattr(n, "layers"), None, 3, "ResNet names no layers; give it"),
-    (lambda n: delattr(n, "linear"), None, 3, "no last layer `linear`"),
-    (lambda n: n.layers.pop("features"), None, 3, "is not what its `linear` takes, or missing"),
-    (lambda n: n.layers.update(features=n.layer1), None, 3, "is not what its `linear` takes"),
-    (lambda n: n.layers.update(relu=n.layer1[0].relu), None, 3, "layer 'relu' runs more than once"),
-    (lambda n: None, torch.rand(6), 3, r"got float32 \(6,\)"), (lambda n: None, torch.arange(6), 3, r"lie in 0..2, got 0..5")])
-def test_layers_say_what_is_wrong(change, y, C, says):
+@pytest.mark.parametrize("change, y, says", [
+    (lambda n: delattr(n, "layers"), None, "ResNet names no layers; give it"),
+    (lambda n: delattr(n, "linear"), None, "no last layer `linear`"),
+    (lambda n: n.layers.pop("features"), None, "is not what its `linear` takes, or missing"),
+    (lambda n: n.layers.update(features=n.layer1), None, "is not what its `linear` takes"),
+    (lambda n: n.layers.update(relu=n.layer1[0].relu), None, "layer 'relu' runs more than once"),
+    (lambda n: n.layer1.register_forward_hook(lambda m, given, out: (out, out)), None, "layer 'layer1' gives a tuple"),
+    (lambda n: None, torch.rand(6), r"got float32 \(6,\)"), (lambda n: None, torch.arange(6), r"lie in 0..2, got 0..5")])
+def test_layers_say_what_is_wrong(change, y, says):
     "Not a raw error of PyTorch's, nor a number of something else."
     change(net := own_network())
     view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3 if y is None else y)
-    with pytest.raises(ValueError, match=says): layer_metrics(net, view, C)
+    with pytest.raises(ValueError, match=says): layer_metrics(net, view, 3)
 
 def test_accuracy_counts_one_label_an_image(trained):
     "A column of labels would be compared with every image."
