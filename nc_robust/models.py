@@ -109,6 +109,16 @@ def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, 
         if seed is not None: torch.default_generator.manual_seed(int(seed))
         return make(num_classes, in_channels, width, mean, std).to(memory_format=torch.channels_last)
 
+# %% ../nbs/04_models.ipynb #1bc2597e
+def _keep(caught: dict, name: str, pool):
+    "A forward hook that puts what the layer `name` gives into `caught`, one row an image."
+    def hook(_, __, out):
+        if not torch.is_tensor(out): raise ValueError(f"layer {name!r} gives a {type(out).__name__}; name a module that gives a tensor")
+        if name in caught: raise ValueError(f"layer {name!r} runs more than once in a pass; name a module that runs once")
+        if pool and out.ndim == 4 and name != "features": out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
+        caught[name] = out.clone(memory_format=torch.contiguous_format).flatten(1)           # what follows may work in place
+    return hook
+
 # %% ../nbs/04_models.ipynb #5f040309
 def representations(
     model: Network, x,           # images (N, channels, height, width), pixels in [0, 1]
@@ -120,14 +130,7 @@ def representations(
     if not hasattr(named := getattr(model, "layers", None), "keys"):
         raise ValueError(f"{type(model).__name__} names no layers; give it, or a module around it, layers = dict(name=module, ...)")
     caught, modules = {}, {name: named[choice("layer", name, named)] for name in layers}
-    def catch(name):
-        def hook(_, __, out):
-            if pool and out.ndim == 4 and name != "features": out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
-            if not torch.is_tensor(out): raise ValueError(f"layer {name!r} gives a {type(out).__name__}; name a module that gives a tensor")
-            if name in caught: raise ValueError(f"layer {name!r} runs more than once in a pass; name a module that runs once")
-            caught[name] = out.clone(memory_format=torch.contiguous_format).flatten(1)       # what follows may work in place
-        return hook
-    hooks = [m.register_forward_hook(catch(name)) for name, m in modules.items()]
+    hooks = [m.register_forward_hook(_keep(caught, name, pool)) for name, m in modules.items()]
     try: return model(x), caught
     finally:
         for h in hooks: h.remove()
