@@ -7,6 +7,7 @@ __all__ = ['ADAPTIVE_IMAGES', 'layer_metrics', 'measure_layers', 'NearestCentre'
            'measure_adaptive']
 
 # %% ../nbs/10_layers.ipynb #09b00003
+from functools import partial
 import torch, torch.nn as nn
 from .checks import check_labels, class_labels
 from .config import Config
@@ -14,6 +15,15 @@ from .data import Data, pixels
 from .measure import View, at_once, attack, check_features, make_view, records
 from .metrics import Means, SecondPass, Simplex, nc1_spectrum, summary
 from .models import mode, representations, strict_fp32
+
+# %% ../nbs/10_layers.ipynb #a4d295bc
+def _by_batch(model, layers, x, y, pool):
+    "`({layer: h}, labels, decisions)` of pixels `x` with labels `y`, batch by batch."
+    n = at_once(x)
+    for xi, yi in zip(x.split(n), y.split(n)):
+        logits, h = representations(model, xi, layers, pool)
+        check_features(model, logits, h.get("features"))
+        yield h, yi, logits.argmax(1)
 
 # %% ../nbs/10_layers.ipynb #d7f90cbb
 @torch.no_grad()
@@ -24,12 +34,7 @@ def layer_metrics(model, view: View, num_classes: int, references=None, pool: in
     if not len(view.x): raise ValueError("the view has no images: nothing to measure")
     check_labels(y := class_labels(view.y, len(view.x)), num_classes)
     layers = getattr(model, "layers", {})
-    def each():
-        n = at_once(view.x)
-        for xi, yi in zip(view.x.split(n), y.split(n)):
-            logits, h = representations(model, xi, layers, pool)
-            check_features(model, logits, h.get("features"))
-            yield h, yi, logits.argmax(1)
+    each = partial(_by_batch, model, layers, view.x, y, pool)
     with mode(model, False), strict_fp32():
         means = {l: Means(num_classes) for l in layers}
         for h, yi, _ in each():
