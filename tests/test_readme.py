@@ -97,22 +97,13 @@ def frozen_at_equal_fit():
             for a in ARCHS for of in (min, max)]
 
 def at_equal_loss():
-    """Of `frozen_over_working`, with NC1 of the working network when what it minimised was as small as the frozen one's is, smallest and
-    largest: read at the end, and before the rate drops."""
-    out = {100: [], 70: []}
+    "Of `frozen_over_working` at the end, with NC1 of the working network when what it minimised was as small: smallest and largest."
+    found = []
     for way, norm in (("st", "linf"), ("at", "l2"), ("trades", "l2")):
         t = carried(f"{way},{way}_frozen_bn", seeds="1,2", lr=0.05, norm=norm)
         for _, one in t.groupby(["arch", "seed"]):
-            for epoch, found in out.items(): found.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, epoch))
-    return [of(found) for found in out.values() for of in (min, max)]
-
-def at_what_cost():
-    "AT: by how many points attacked test accuracy is lower after the drops than before, smallest and largest; on all images: NC1 and it."
-    t = carried("at", seeds="1,2", scale="subset")
-    a = 100 * series(t, "perturbed", "accuracy", "test", ("arch", "seed"))
-    lost = a.loc[:, 50:70].mean(axis=1) - a.loc[:, 80:].mean(axis=1)
-    nc1, robust = (full(lambda e: e.series("at", *k), "fig2_at") for k in (("clean", "nc1"), ("perturbed", "accuracy", "test")))
-    return [lost.min(), lost.max(), nc1[15] / nc1[35], 100 * robust[15], 100 * robust[35]]
+            found.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, 100))
+    return [min(found), max(found)]
 
 def over_at_on_cifar():
     """NC1 of TRADES with batch norm frozen over that of AT, each seed: on CIFAR-10 smallest, second largest and largest (a run that broke
@@ -125,23 +116,13 @@ def over_at_on_cifar():
     hundred = ratios(seeds="1,2", dataset="folder:cifar100")
     return [ten[0], ten[-2], ten[-1], min(hundred), max(hundred)]
 
-def freezing_on_cifar100():
-    "NC1 with batch norm frozen over that with it working, on CIFAR-100: ST (seed 1) and TRADES (seeds 1 and 2), for each network."
-    def ratio(way, seeds):
-        end = series(carried(f"{way},{way}_frozen_bn", seeds=seeds, dataset="folder:cifar100"), "clean", "nc1",
-                     by=("arch", "regime")).iloc[:, -1].unstack("regime")
-        return (end[f"{way}_frozen_bn"] / end[way])[list(ARCHS)].tolist()
-    return ratio("st", 1) + ratio("trades", "1,2")
-
 def robust_overfitting():
     """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent;
-    the same of clean test images, at the peak of the attacked; NC1 at the peak, how often its end that is, its fall after the drops."""
-    attacked, clean = (each(lambda e: 100 * e.series("at", v, "accuracy", "test"), "fig2_at") for v in ("perturbed", "clean"))
-    nc1, best = each(lambda e: e.series("at", "clean", "nc1"), "fig2_at"), [c.idxmax() for c in attacked]
-    at_best = lambda values: [v[b] for v, b in zip(values, best)]
-    end = lambda values: [v.iloc[-1] for v in values]
-    return ([min(best), max(best)] + at_best(attacked) + end(attacked) + at_best(clean) + end(clean) + at_best(nc1)
-            + [p / e for p, e in zip(at_best(nc1), end(nc1))] + [v[70] / e for v, e in zip(nc1, end(nc1))])
+    how often the end NC1 is at the peak."""
+    attacked, nc1 = (each(lambda e: e.series("at", *k), "fig2_at") for k in (("perturbed", "accuracy", "test"), ("clean", "nc1")))
+    best = [a.idxmax() for a in attacked]
+    return ([min(best), max(best)] + [100 * a.max() for a in attacked] + [100 * a.iloc[-1] for a in attacked]
+            + [v[b] / v.iloc[-1] for v, b in zip(nc1, best)])
 
 def frozen_turns(weight_decay=None):
     "Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest."
@@ -162,16 +143,12 @@ def turns_with_weight_decay_only():
     return frozen_turns()
 
 def by_weight_decay():
-    """NC1 at the end without weight decay over that with it. 400 epochs of ST: the usual one, smallest and largest of networks and seeds;
-    twice that, for each network; the loss is smaller without. 100 epochs of AT: twice the usual one."""
-    long = dict(lr=0.05, epochs=400, measure_every=40)
-    def end(regime, a, w, metric="nc1", seed=2, precision="fp32", **more):
-        return Evidence(carried(regime, a, seed, precision=precision, weight_decay=w, **more), 10).last(regime, "clean", metric)
-    assert all(end("st", a, 0.0, "loss", **long) < end("st", a, 5e-4, "loss", **long) < end("st", a, 1e-3, "loss", **long) for a in ARCHS)
-    usual = [end("st", a, 0.0, seed=s, **long) / end("st", a, 5e-4, seed=s, precision=p, **long)
-             for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32"))]
-    return [min(usual), max(usual)] + [end(r, a, 0.0, **more) / end(r, a, 1e-3, **more)
-                                       for r, more in (("st", long), ("at", {})) for a in ARCHS]
+    "NC1 at the end of 400 epochs of ST without weight decay over that with it, smallest and largest of networks and seeds."
+    def end(a, seed, w, precision="fp32"):
+        return Evidence(carried("st", a, seed, precision=precision, weight_decay=w, lr=0.05, epochs=400, measure_every=40),
+                        10).last("st", "clean", "nc1")
+    found = [end(a, s, 0.0) / end(a, s, 5e-4, p) for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32"))]
+    return [min(found), max(found)]
 
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
@@ -234,76 +211,62 @@ NUMBERS = {
     r"(\d+) of (\d+) verdicts of seed 1, seeds 2 and 3 turn (\d+) and (\d+); NC1 is ([\d.]+) to ([\d.]+) times that in bfloat16, once "
     r"([\d.]+)":
         in_float32,
-    r"on `digits100` (\d+) of (\d+);": lambda: by_one_seed((6, 7, 8, 9, 10, 13, 14), scale="quick"),
+    r"on `digits100` .pairs of digits. (\d+) of (\d+);": lambda: by_one_seed((6, 7, 8, 9, 10, 13, 14), scale="quick"),
     r"on CIFAR-100 none of (\d+) when seed 2 does":
         lambda: all_verdicts_stay((6, 8, 10), "1,2", scale="pilot", dataset="folder:cifar100"),
-    r"paper's 23 claims (\d+) are judged on it": lambda: [claims().claim.nunique()],
-    r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no .*, (\d+) \"not reached\"":
+    r"paper's 23 claims (\d+) are judged here": lambda: [claims().claim.nunique()],
+    r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
-    r"right on ([\d.]+) and ([\d.]+) % of the attacked images": lambda: each(attacked, "fig2_st"),
-    r"NC1 (\d+) and (\d+) times the clean one \(([\d.]+) and ([\d.]+)\)":
-        lambda: value(18) + each(lambda e: e.last("st", "clean", "nc1"), "fig2_st"),
-    r"differ from a simplex's by ([\d.]+) and ([\d.]+) \(ST: ([\d.]+) and ([\d.]+)\), those of unrelated directions by "
-    r"([\d.]+) and ([\d.]+) \(in the nine dimensions that ten classes span, by (\d\.\d+)\)":
-        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + unrelated(128, 256, 9),
-    r"NC1 ends at ([\d.]+) and ([\d.]+) on clean ones, ([\d.]+) and ([\d.]+) on attacked ones, .* lie ([\d.]+) and ([\d.]+) rad apart":
+    r"NC1 is ([\d.]+) / ([\d.]+) on clean images, (\d+) / (\d+) times that on attacked ones, of which ([\d.]+) / ([\d.]+) % are":
+        lambda: each(lambda e: e.last("st", "clean", "nc1"), "fig2_st") + value(18) + each(attacked, "fig2_st"),
+    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). Random directions are ([\d.]+) off in the nine "
+    r"dimensions that ten classes span, ([\d.]+) / ([\d.]+) in all of \*h\*'s 128 / 256":
+        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + unrelated(9, 128, 256),
+    r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones, .* lie ([\d.]+) / ([\d.]+) rad apart":
         lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")] + value(10),
-    r"at equal fit the frozen form has ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times": frozen_at_equal_fit,
-    r"On test images the gap is ([\d.]+) and ([\d.]+) times":
+    r"at equal fit, seed by seed, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+);": frozen_at_equal_fit,
+    r"; on test images ([\d.]+) / ([\d.]+)\)":
         lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
                      "fig2_at", "fig4_trades_frozen_bn"),
-    r"early layers \(([\d.]+) and ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
-    r"peaks under AT after (\d+) to (\d+) of 100 epochs, at (\d+) and (\d+) %, and ends at (\d+) and (\d+) % "
-    r"\(clean: (\d+) and (\d+) % at the peak, (\d+) and (\d+) % at the end\). "
-    r"NC1 is (\d+) and (\d+) at the peak and falls (\d+) and (\d+) times from there; ([\d.]+) and ([\d.]+) times of that":
+    r"early layers, ([\d.]+) / ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
+    r"peaks after (\d+) to (\d+) of 100 epochs, at (\d+) / (\d+) %, and ends at (\d+) / (\d+) %; NC1 .* falls another (\d+) / (\d+) times":
         robust_overfitting,
-    r"turns around when every image is fit, and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
-    r"NC1 ends ([\d.]+) to ([\d.]+) times smaller with the usual one .* much (\d+) and (\d+) times .* matters: ([\d.]+) and ([\d.]+) times":
-        by_weight_decay,
-    r"hardly fits: .* at equal fit it is ([\d.]+) and ([\d.]+) times":
-        lambda: [full(lambda e: e.at_equal_fit("trades_frozen_bn", r, 35), "fig4_trades_frozen_bn", n)
-                 for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
-    r"at equal loss by ([\d.]+) to (\d+) at the end, ([\d.]+) to ([\d.]+) before": at_equal_loss,
+    r"turns when every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
+    r"NC1 ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
+    r"at equal loss by ([\d.]+) to (\d+) ": at_equal_loss,
     r"is (\d+) to (\d+) times that of AT \((\d+) in a run that broke down on its way; ([\d.]+) to ([\d.]+) on CIFAR-100\)":
         over_at_on_cifar,
-    r"On CIFAR-100 it multiplies NC1 by (\d+) and (\d+) under ST, by ([\d.]+) and ([\d.]+) under TRADES": freezing_on_cifar100,
-    r"is ([\d.]+) to ([\d.]+) points below that of the three before.* falls ([\d.]+) times, robustness from (\d+) to (\d+) %": at_what_cost,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
-    r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+);":
+    r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
         at_by_rate,
-    r"NC1 falls only to (\d+) and (\d+) \(ST: (\d+) and (\d+)\); on attacked ones it ends at (\d+) and (\d+)\.":
+    r"hardly: (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) on attacked ones":
         lambda: [x for r, v in (("at", "clean"), ("st", "clean"), ("at", "perturbed"))
                  for x in each(lambda e: e.last(r, v, "nc1", "test"), f"fig2_{r}")],
-    r"most of the way, ([\d.]+) of the angle between two vertices": lambda: each(angle_left, "fig3")[:1],
+    r"most of the way, ([\d.]+) of the angle between two classes": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
-    r"([\d.]+) and ([\d.]+) times with batch norm frozen": lambda: value(13, regime="trades_frozen_bn"),
-    r"; ([\d.]+) and ([\d.]+) times as its own authors": lambda: value(13, regime="trades"),
-    r"all fit \(seeds 1 and 2\): ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times frozen, "
-    r"([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times not":
+    r"as in the paper's release: ([\d.]+) / ([\d.]+) times": lambda: value(13, regime="trades_frozen_bn"),
+    r"publish it \(\*original\*\): ([\d.]+) / ([\d.]+) times": lambda: value(13, regime="trades"),
+    r"two seeds: frozen ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) times, original ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+)\.":
         as_in_the_paper,
-    r"frozen, it multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
-    r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the targeted attack leaves ([\d.]+) of":
+    r"freezing multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
+    r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves ([\d.]+) of":
         lambda: [full(attacked, "fig2_st"), *claims(18, per_class="all").value, full(angle_left, "fig3")],
     r"fit their attacked images yet \(([\d.]+) and ([\d.]+) %\)":
         lambda: [full(lambda e: 100 * e.peak(r, "perturbed"), n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
-    r"NC1 of TRADES, batch norm working, is ([\d.]+) times that of AT": lambda: claims(13, per_class="all", regime="trades").value.tolist(),
-    r"than after 15 \(by ([\d.]+) of their mean, ([\d.]+) before\), those of AT less \(([\d.]+), ([\d.]+) before\)":
-        lambda: [full(lambda e: e.series(r, "clean", "equinorm_cv")[n], name) for r, name in (("trades", "fig4_trades"), ("at", "fig2_at"))
-                 for n in (35, 15)],
-    r"right on (\d+) % of its perturbed images \((\d+) % of the clean ones\), its NC1 stays at ([\d.]+)":
-        lambda: [full(lambda e: k * e.last("trades_frozen_bn", v, m), "fig4_trades_frozen_bn")
-                 for k, v, m in ((100, "perturbed", "accuracy"), (100, "clean", "accuracy"), (1, "clean", "nc1"))],
-    r"after epoch 35 is ([\d.]+) times that of AT and ([\d.]+) times that of TRADES with it working":
-        lambda: [full(lambda e: e.series("trades_frozen_bn", "clean", "nc1")[35] / e.series(r, "clean", "nc1")[35],
-                      "fig4_trades_frozen_bn", n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],
-    r"AT and TRADES cut short after (\d+), last measured after (\d+)\)":
+    r"NC1 of the original TRADES is ([\d.]+) times that of AT": lambda: claims(13, per_class="all", regime="trades").value.tolist(),
+    r"right on (\d+) % of its perturbed images, and after epoch 35 its NC1 is ([\d.]+) times that of AT, at equal fit ([\d.]+) times":
+        lambda: [full(look, "fig4_trades_frozen_bn", "fig2_at") for look in (
+            lambda e: 100 * e.last("trades_frozen_bn", "perturbed", "accuracy"),
+            lambda e: np.divide(*(e.series(r, "clean", "nc1")[35] for r in ("trades_frozen_bn", "at"))),
+            lambda e: e.at_equal_fit("trades_frozen_bn", "at", 35))],
+    r"cut short after (\d+) epochs, last measured after (\d+)\)":
         lambda: [int(claims(8, per_class="all").epochs.item().split()[0]), full(lambda e: e.fit("at").index[-1], "fig2_at")],
-    r"right on (\d+) and (\d+) % of a thousand test images": lambda: adaptive("clean"),
-    r"on (\d+) and (\d+) % when the network is attacked": lambda: adaptive("perturbed"),
-    r"on (\d+) and (\d+) % when the attack aims at that layer": lambda: adaptive("adaptive"),
+    r"right on (\d+) / (\d+) % of a thousand test images": lambda: adaptive("clean"),
+    r"(\d+) / (\d+) % under the attack on the network": lambda: adaptive("perturbed"),
+    r"(\d+) / (\d+) % under one on that layer": lambda: adaptive("adaptive"),
     r"TRADES of VGG11 took (\d+) s an epoch where ([\d.]+) was measured and (\d+) s on .* \(in strict float32 (\d+) s on both\)":
         published_trades_loop,
-    r"Over all layers not: ([\d.]+) and ([\d.]+) times": lambda: value(17),
+    r"Over all of them not: ([\d.]+) / ([\d.]+) times": lambda: value(17),
 }
 
 @pytest.mark.parametrize("words", NUMBERS)
