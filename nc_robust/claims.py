@@ -200,11 +200,11 @@ def _(e, r):
     if t.empty: raise Missing("predicted")
     spread = {m: g.value.std(ddof=0) / g.value.mean() for m, g in t.groupby("metric")}
     angles = t[t.metric == "angle"].value
-    angle, met = angles.mean(), f"{angles.notna().sum()} of {len(angles)} classes"
+    angle, met = angles.mean(), f"{angles.notna().sum()} of {len(angles)} classes (seed by seed)"
     even = 2 / math.sqrt(t[t.metric == "count"].value.mean())
     right = e.vertex_angle
     return (angle, angle < 0.25 * right and spread["count"] > even and spread["predicted_norm"] > spread["clean_norm"],
-            f"mean angle (rad) over the {met} predicted < a quarter of {right:.2f}; counts vary by {spread['count']:.0%} (> {even:.0%}), "
+            f"mean angle (rad) over {met} that are predicted < a quarter of {right:.2f}; counts vary by {spread['count']:.0%} (> {even:.0%}), "
             f"norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})")
 
 # %% ../nbs/17_claims.ipynb #b0e5dd22
@@ -284,7 +284,7 @@ def _share_kept(e, r):
 def _(e, r):
     (st, fit), (at, fit_at) = (_log_line(e.layers(k, "clean", "nc1")) for k in ("st", "at"))
     return (at / st, min(fit, fit_at) > 0.8 and st < at < 0,
-            f"slope of log NC1 by layer, AT / ST ({at:.2f} / {st:.2f}), in (0, 1); R^2 of a line {fit_at:.2f}, {fit:.2f} > 0.8")
+            f"slope of log NC1 by layer, AT / ST ({at:.2f} / {st:.2f}), in (0, 1); R^2 of a line {fit_at:.2f}, {fit:.2f} (> 0.8)")
 
 # %% ../nbs/17_claims.ipynb #cd71d737
 @claim(18, "layers, ST perturbed: early layers cluster as on clean, the last does not collapse", (11, 13), ST)
@@ -292,15 +292,15 @@ def _(e, r):
     clean = e.layers(r, "clean", "nc1")
     v = e.layers(r, "perturbed", "nc1") / clean
     early = _early(v).max()
-    return (v[-1], early < 2 and v[-1] > 10, f"NC1 perturbed / clean: last layer > 10, largest of the early ones {early:.2f} < 2 "
-            f"(clean NC1 of the early layers {_early(clean).min():.2g} to {_early(clean).max():.2g})")
+    return (v[-1], early < 2 and v[-1] > 10, f"NC1 perturbed / clean: last layer > 10, largest of the early ones {early:.2f} (< 2) "
+            f"with clean NC1 {_early(clean).min():.2g} to {_early(clean).max():.2g}")
 
 # %% ../nbs/17_claims.ipynb #b36d4c97
 @claim(19, "layers, ST: early nearest-centre classifiers are robust where the network is not; later ones are not", (12, 14), ST)
 def _(e, r):
     early, late = zip(*((_early(v).max(), v[-1]) for v in (e.layers(r, "perturbed", "ncc_accuracy", s) for s in ("train", "test"))))
     return (min(early), min(early) > 0.3 and max(late) < 0.1, "best early NCC robustness, lower of train and test > 0.3 "
-            f"({_share_kept(e, r):.0%} of the layer's clean accuracy on train); last layer {max(late):.2f} < 0.1")
+            f"({_share_kept(e, r):.0%} of the layer's clean accuracy on train); last layer {max(late):.2f} (< 0.1)")
 
 # %% ../nbs/17_claims.ipynb #79c102c1
 @claim(20, "layers: that early robustness is higher for ST than for AT", (12, 14), ST)

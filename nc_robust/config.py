@@ -22,7 +22,7 @@ SCALES = ("smoke", "quick", "pilot", "subset", "paper")
 PRECISIONS = ("fp32", "bf16")
 
 def own_view(regime: str) -> str:
-    "The view of its training images that a regime trains on, and is to fit."
+    "The view (version: clean, or perturbed by an attack) of its training images that a regime trains on, and is to fit."
     return "clean" if regime.removesuffix("_frozen_bn") == "st" else "perturbed"
 
 # %% ../nbs/01_config.ipynb #be413068
