@@ -84,8 +84,8 @@ def check_pixels(x):
         raise ValueError(f"{x.dtype} is too coarse for pixels: steps would leave the eps-ball; give x.float(), and `lambda x: model(x.to"
                          f"({x.dtype}))`, after model.eval(), if the model needs it")
     if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
-    low, high = x.min(), x.max()
-    if not (low + high).isfinite():
+    low, high = x.min().item(), x.max().item()
+    if not math.isfinite(low + high):
         raise ValueError(f"x has NaN or infinite pixels in {int((~x.isfinite()).flatten(1).any(1).sum())} of {len(x)} images")
     if low < -1e-6 or high > 1 + 1e-6:
         raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")

@@ -9,6 +9,7 @@ __all__ = ['REGIMES', 'ARCHS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', '
 
 # %% ../nbs/01_config.ipynb #38704a98
 import ast, hashlib, json, os, re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import torch
@@ -191,9 +192,9 @@ def parameters(
 
 # %% ../nbs/01_config.ipynb #7df82ad2
 def listed(name: str, value, kind=str) -> list:
-    """A list from a list, one value, or comma-separated text; each item converted by `kind` (str or int).
+    """A list from a list or array, one value, or comma-separated text; each item converted by `kind` (str or int).
     `ValueError` if there is none, an empty one or one twice."""
-    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple, range)) else [value]
+    items = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
     except (ValueError, TypeError): found = []
     if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):

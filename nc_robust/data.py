@@ -7,7 +7,7 @@ __all__ = ['CIFAR_STATS', 'EXTENSIONS', 'LABEL', 'Split', 'Data', 'digest', 'pix
            'load', 'generator', 'batches']
 
 # %% ../nbs/03_data.ipynb #167ba481
-import hashlib, io
+import glob, hashlib, io
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
@@ -150,6 +150,8 @@ def _cached(key: str, make):
             arrays, buffer = make(), io.BytesIO()
             np.savez(buffer, **arrays)
             write_bytes(path, seal(buffer.getvalue(), LABEL))
+            for old in path.parent.glob(f"{glob.escape(key.rpartition('-')[0])}-*.npz"):         # of the same folder as it was
+                if old != path: old.unlink(missing_ok=True)
     return arrays
 
 def _from_cache(path):
@@ -167,7 +169,8 @@ def fingerprint(dataset: str) -> str:
 
 def _key(root, files):
     stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for split in files.values() for c in split for f in c]
-    return f"{root.name}-{hashlib.sha256(repr((str(root), stamps)).encode()).hexdigest()[:16]}"
+    short = lambda v: hashlib.sha256(repr(v).encode()).hexdigest()[:16]
+    return f"{root.name}-{short(str(root))}-{short(stamps)}"
 
 # %% ../nbs/03_data.ipynb #02a00002
 def _folder(root):
@@ -236,8 +239,8 @@ def load(
 
 # %% ../nbs/03_data.ipynb #4c5bdc70
 def generator(device, seed: int, *purpose) -> torch.Generator:
-    "A random generator on `device`, determined by `seed` and the `purpose` it serves."
-    key = hashlib.sha256(repr((int(seed), *purpose)).encode()).digest()
+    "A random generator on `device`, determined by `seed` and the `purpose` it serves: words and whole numbers."
+    key = hashlib.sha256(repr((int(seed), *(p if isinstance(p, str) else int(p) for p in purpose))).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
 # %% ../nbs/03_data.ipynb #84cf0708
@@ -246,4 +249,4 @@ def batches(n: int, size: int, device="cpu", seed: int = None, epoch: int = 0):
     or in order if `seed` is None."""
     order = (torch.arange(n, device=device) if seed is None
              else torch.randperm(n, device=device, generator=generator(device, seed, "order", epoch)))
-    return order.split(size)
+    return order.split(int(size))

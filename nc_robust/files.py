@@ -8,7 +8,7 @@ __all__ = ['CHECKPOINT', 'TABLE', 'repository', 'named', 'cache_dir', 'runs_root
            'set_aside']
 
 # %% ../nbs/02_files.ipynb #58b3b025
-import errno, glob, gzip, hashlib, io, os, pickle, secrets, zlib
+import errno, glob, gzip, hashlib, io, os, pickle, re, secrets, zlib
 from contextlib import contextmanager
 from pathlib import Path
 import pandas as pd, torch
@@ -120,7 +120,8 @@ def save_table(path: Path, t: pd.DataFrame, head: dict):
 
 def read_table(path: Path) -> pd.DataFrame:
     "A table that `save_table` wrote; a `ValueError` if the checksum does not hold."
-    return pd.read_csv(io.BytesIO(unseal(path, TABLE)), comment="#")
+    body = unseal(path, TABLE)
+    return pd.read_csv(io.BytesIO(body[re.match(b"(# .*\n)*", body).end():]))
 
 def read_head(path: Path) -> dict:
     "The `# key: value` lines at the head of a table, as text: configuration and provenance."

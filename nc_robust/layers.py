@@ -13,7 +13,7 @@ from .checks import check_labels, class_labels
 from .config import Config
 from .data import Data, pixels
 from .measure import View, at_once, attack, check_features, make_view, records
-from .metrics import Means, SecondPass, Simplex, nc1_spectrum, summary
+from .metrics import Means, SecondPass, Simplex, nc1_spectrum, summary, warn_if_coarse
 from .models import mode, representations, strict_fp32
 
 # %% ../nbs/10_layers.ipynb #a4d295bc
@@ -39,7 +39,8 @@ def layer_metrics(model, view: View, num_classes: int, references=None, pool: in
         means = {l: Means(num_classes) for l in layers}
         for h, yi, _ in each():
             for l in h: means[l].add(h[l], yi)
-        simplices = {l: Simplex(m.means, m.counts) for l, m in means.items()}
+        simplices = {l: Simplex(m.means, m.counts, h[l].dtype) for l, m in means.items()}
+        warn_if_coarse(h["features"].dtype, simplices["features"])
         spreads = {l: SecondPass(s, (references or simplices)[l]) for l, s in simplices.items()}
         for h, yi, decision in each():
             for l in h: spreads[l].add(h[l], yi, decision)

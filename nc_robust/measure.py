@@ -104,7 +104,7 @@ def frame(mu4):
     """A map from points (N, p) to (N, 3), float32 on the CPU: coordinates in the span of the four class means `mu4` (4, p), turned
     (orthogonal Procrustes) and scaled towards the tetrahedron."""
     s = Simplex(mu4)
-    U, _, Vh = torch.linalg.svd(s.vertices.T @ TETRAHEDRON.to(mu4.device))          # orthogonal Procrustes
+    U, _, Vh = torch.linalg.svd(s.vertices.T @ TETRAHEDRON.to(mu4.device), full_matrices=False)         # orthogonal Procrustes
     size = s.vertices.norm(dim=1).mean()
     return lambda h: (s.coordinates(h) @ (U @ Vh) / size).float().cpu()
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_duality', 'angles', 'etf_angle',
            'angular_distance', 'simplex_similarity', 'nc1_pinv', 'Spread', 'nc1_spectrum', 'SecondPass', 'summary',
-           'neural_collapse', 'neural_collapse_batches']
+           'warn_if_coarse', 'neural_collapse', 'neural_collapse_batches']
 
 # %% ../nbs/06_metrics.ipynb #ba345512
 import math, numbers, warnings
@@ -208,7 +208,8 @@ class SecondPass(Spread):
         for k, v in hits.items(): self.counts[k] = self.counts[k] + (math.nan if v is None else v.sum())
 
     def merge(self, other):
-        "As of `Spread`, the decisions too."
+        "As of `Spread`, the decisions too; `ValueError` also if they were taken by other centres."
+        if not torch.equal(self.reference.M, other.reference.M): raise ValueError("decisions by different centres do not add up")
         super().merge(other)
         for k, v in other.counts.items(): self.counts[k] = self.counts[k] + v
         return self
@@ -257,15 +258,18 @@ def _same_points(spread, first, second):
 
 # %% ../nbs/06_metrics.ipynb #05c00002
 @torch.no_grad()
+def warn_if_coarse(dtype, simplex):
+    "Say so if features in `dtype` (bfloat16, float16) are too coarse to measure spreads by."
+    if (f := torch.finfo(dtype)).bits < 32:
+        warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, {simplex.rank} of "
+                      f"{len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=4)
+
 def _two_passes(batches, num_classes, weight, bias, reference):
     m, dtype = Means(num_classes), None
     for h, y in batches(): dtype = max(dtype or h.dtype, h.dtype, key=lambda d: torch.finfo(d).eps); m.add(h, y)     # the coarsest
     if dtype is None: raise ValueError("there is no batch: nothing to measure")
     simplex = Simplex(m.means, m.counts, dtype)
-    if (f := torch.finfo(dtype)).bits < 32:
-        warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads "
-                      f"are lost, {simplex.rank} of {len(simplex.s)} directions are resolved; "
-                      "compute them in float32, outside autocast", stacklevel=3)
+    warn_if_coarse(dtype, simplex)
     spread, seen = SecondPass(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
     for h, y in batches():
         seen.add(h[:, :0], y)                                    # the labels alone

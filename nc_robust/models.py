@@ -125,15 +125,18 @@ def representations(
     layers=("features",),        # names from `model.layers`
     pool: int = None,            # average maps but `features` down to at most `pool` x `pool` pixels; None: every pixel
 ):
-    """`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer, one that runs twice
-    or gives no tensor, and a network that names none."""
+    """`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer, one that does
+    not run, runs twice or gives no tensor, and a network that names none."""
     if not hasattr(named := getattr(model, "layers", None), "keys"):
         raise ValueError(f"{type(model).__name__} names no layers; give it, or a module around it, layers = dict(name=module, ...)")
     caught, modules = {}, {name: named[choice("layer", name, named)] for name in layers}
     hooks = [m.register_forward_hook(_keep(caught, name, pool)) for name, m in modules.items()]
-    try: return model(x), caught
+    try: logits = model(x)
     finally:
         for h in hooks: h.remove()
+    if lacking := [name for name in layers if name not in caught]:
+        raise ValueError(f"layer {lacking[0]!r} does not run when the network is called (compiled? give the module that was compiled)")
+    return logits, caught
 
 # %% ../nbs/04_models.ipynb #171326b3
 @contextmanager
@@ -157,13 +160,14 @@ def frozen(model):
 # %% ../nbs/04_models.ipynb #3c90e702
 @contextmanager
 def strict_fp32():
-    """Run convolutions and matrix products in full float32 (no TF32, no bfloat16), on any device; what held before comes back.
+    """Run convolutions and matrix products in full float32 (no TF32, no bfloat16, no autocast), on any device; what held before comes back.
     (One side effect: afterwards cuDNN's convolutions keep their own TF32 setting, and no longer follow the global one.)"""
     b = torch.backends
     kinds = b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul
     before = [k.fp32_precision for k in kinds]
     for k in kinds: k.fp32_precision = "ieee"
-    try: yield
+    try:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False): yield
     finally:
         for k, now in zip(kinds, before): k.fp32_precision = "none" if now == b.fp32_precision else now     # "none": as set for all
 
@@ -181,17 +185,19 @@ def cast_once(model, dtype):
         for m, w in zip(convs, before): m._parameters["weight"] = w
 
 # %% ../nbs/04_models.ipynb #13774d6f
-def _foldable(conv, bn):
-    "Whether this is a plain convolution and a batch norm with running statistics, neither with a hook."
+def _foldable(conv, bn, named):
+    "Whether this is a plain convolution and a batch norm with running statistics, neither with a hook nor among the `named` layers."
     plain = type(conv) is nn.Conv2d and type(bn) is nn.BatchNorm2d and bn.running_mean is not None
-    return plain and not (conv._forward_hooks or conv._forward_pre_hooks or bn._forward_hooks or bn._forward_pre_hooks)
+    return plain and not any(m._forward_hooks or m._forward_pre_hooks or id(m) in named for m in (conv, bn))
 
 def folded(model: Network) -> Network:
-    "An eval-mode copy of `model` in which every plain batch norm that follows a plain convolution is folded into it."
+    """An eval-mode copy of `model` in which every plain batch norm that follows a plain convolution is folded into it, but for layers
+    that are named, which give what they gave."""
     m = copy.deepcopy(model).eval()
+    named = {id(l) for k in m.modules() if hasattr(layers := getattr(k, "layers", None), "values") for l in layers.values()}
     for block in m.modules():
         if isinstance(block, PreActBlock):
-            if _foldable(block.conv1, block.bn2): block.conv1, block.bn2 = fuse_conv_bn_eval(block.conv1, block.bn2), nn.Identity()
-        elif isinstance(block, nn.Sequential) and len(block) == 3 and _foldable(*block[:2]):
+            if _foldable(block.conv1, block.bn2, named): block.conv1, block.bn2 = fuse_conv_bn_eval(block.conv1, block.bn2), nn.Identity()
+        elif isinstance(block, nn.Sequential) and len(block) == 3 and _foldable(*list(block)[:2], named):
             block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
     return m.to(memory_format=torch.channels_last)

@@ -65,11 +65,11 @@ def quantities(regime: str) -> list:
 # %% ../nbs/15_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style):
     """Draw `value` over column `x` of the rows `t` of one view: mean and band (none for Gaussian) over the column `seed`, of the
-    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no row the curve ends. Returns its last
+    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no value to draw the curve has none. Returns its last
     value, None if there is none."""
     kw, log = VIEW_STYLES.get(view, dict(label=view, color="k", marker="o")) | style, scale == "log"
-    whole = t.groupby(x).seed.transform("nunique") == t.seed.nunique()
-    t = t[whole & np.isfinite(t.value) & ((t.value > 0) | (not log))]
+    seeds, t = t.seed.nunique(), t[np.isfinite(t.value) & ((t.value > 0) | (not log))]
+    t = t[t.groupby(x).seed.transform("nunique") == seeds]
     if t.empty: return
     g = (np.log(t.value) if log else t.value).groupby(t[x])
     mean, std = g.mean(), g.std(ddof=0)
@@ -118,7 +118,7 @@ def _round(low, high) -> list:
         return below + [v for v in ticks if low < v <= high]
     apart = lambda t: all(b / a > (high / low) ** 0.11 for a, b in zip(t, t[1:]))                   # so that labels do not touch
     found = [t for t in map(within, digits) if 3 <= len(t) <= 7 and apart(t)]
-    found = found or [within((1,))[::2] if high > 1e6 * low else within((1, 2, 5))]
+    found = found or [within((1,))[::2] if high > 1e6 * low else within((1, 2, 5)) or [low, high]]
     return min(found, key=lambda t: low / t[0] if t[0] <= low else math.inf)
 
 # %% ../nbs/15_plots.ipynb #13a00002

@@ -6,7 +6,7 @@
 __all__ = ['EXTRAS', 'network', 'table_name', 'extra', 'pictures', 'publish']
 
 # %% ../nbs/13_results.ipynb #a0100003
-import gzip, json, zlib
+import gzip, json, time, zlib
 from functools import partial
 import pandas as pd, torch
 from .checks import choice, radius
@@ -14,7 +14,7 @@ from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
+from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data, time_left, whole_table
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec
@@ -39,7 +39,7 @@ EXTRAS = dict(layers=measure_layers, layers_pooled=partial(measure_layers, pool=
 
 def _radii(run, radii):
     "`radii` as numbers, checked before anything is trained."
-    found = [radius("a radius", r, run.c.norm) for r in radii or ()]
+    found = [radius("a radius", r, run.c.norm) for r in (() if radii is None else radii)]
     if not found or len(set(found)) < len(found): raise ValueError(f"the table radii needs radii, each once, such as (0.1,); got {radii}")
     if any(found) and not run.c.eps: raise ValueError(f"{run.name} has eps 0, so no step size to scale to other radii")
     return found
@@ -51,26 +51,28 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
     if choice("table", name, (*EXTRAS, "radii")) == "radii": radii = _radii(run, radii)
     elif radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
     key = table_name(name, radii)
-    t = published(run, key) if run.source == "published" else _own(run, name, key, radii, options)
+    t = published(run, key) if run.source == "published" else _own(run, name, key, radii, **options)
     if radii and list(t["view"].unique()) != (asked := [f"eps={r:.6g}" for r in radii]):
         raise ValueError(f"{run.table_file(key)} holds {', '.join(t['view'].unique())}, not {', '.join(asked)}; move it away")
     return t
 
 # %% ../nbs/13_results.ipynb #b1b0880b
-def _own(run, name, key, radii, options):
+def _own(run, name, key, radii, max_minutes=None, **options):
     "The table in the file `key` of a run that is trained here, measured if it is missing or damaged."
-    history(run, **options)
+    began = time.monotonic()
+    history(run, max_minutes, **options)
     if (t := whole_table(run.table_file(key))) is not None: return t
-    with locked(run, options.get("max_minutes")):
-        return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, options))
+    with locked(run, time_left(max_minutes, began)):
+        return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, time_left(max_minutes, began), options))
 
-def _measured(run, name, radii, options):
+def _measured(run, name, radii, max_minutes, options):
     "The state of `run` with the records of the table `name`."
-    s = final_state(run, **options)
+    s = final_state(run, max_minutes, **options)
     model = _built(run, s)
     with threads(run.data):
         found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[name](model, run.data, run.c)
         return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
+
 
 # %% ../nbs/13_results.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:

@@ -48,7 +48,7 @@ class Run:
         self.c, self.name, self.data_root, self.source, self.exact = c, run_name(c), data_root, source, exact
         self.folder = runs_root(source) / self.name
         self.state_file, self.csv = self.folder / "state.pt", self.table_file("history")
-        self.device = usable_device(device)
+        self.device, self.seen = usable_device(device), (None, 0)         # the state file last looked into, and its epochs
 
     def table_file(self, name: str) -> Path:
         "The file of the table `name`; published ones are gzipped."
@@ -91,9 +91,10 @@ def read_state(run: Run) -> dict | None:
 
 # %% ../nbs/12_runs.ipynb #10a00002
 def trained(run: Run) -> int:
-    "The epochs that the weights of `run` have behind them; 0 if there are none."
-    s = run.state()
-    return s["epoch"] if s else 0
+    "The epochs that the weights of `run` have behind them; 0 if there are none. A state file is read once as long as it stays the same."
+    if not run.state_file.exists(): return 0
+    if (now := run.state_file.stat()) != run.seen[0]: run.seen = now, (run.state() or dict(epoch=0))["epoch"]
+    return run.seen[1]
 
 def same_data(run: Run, trained: str):
     "Raise a `ValueError` unless the data set holds now what has the digest `trained`."
@@ -125,7 +126,7 @@ def _begin(run):
                             classes=run.data.num_classes, provenance=now)
     same_data(run, s["data"])
     model, opt = start(run.c, run.data, run.device)
-    if "frozen_bn" in run.c.regime and not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules()):
+    if "frozen_bn" in run.c.regime and not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise ValueError(f"{run.c.arch} has no batch norm to freeze; take regime {run.c.regime.removesuffix('_frozen_bn')}")
     if s["epoch"]: same_code(run, s); _restore(run, s, model, opt)
     return model, opt, s | dict(provenance=joined(s["provenance"], now), model=model.state_dict(), optimiser=opt.state_dict())

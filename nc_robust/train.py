@@ -11,6 +11,7 @@ __all__ = ['REGIME', 'Standard', 'Adversarial', 'Trades', 'TradesFrozenBN', 'Adv
 from contextlib import contextmanager
 from functools import partial
 import torch, torch.nn as nn, torch.nn.functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from .attacks import pgd, random_perturb
 from .config import Config
 from .data import Data, batches, generator, pixels
@@ -93,7 +94,7 @@ def regime(c: Config) -> Standard:
 @contextmanager
 def bn_momentum(model, rule):
     "For exactly one forward pass: running statistics move with momentum `rule(m)`."
-    norms = [(m, m.momentum) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [(m, m.momentum) for m in model.modules() if isinstance(m, _BatchNorm)]
     for m, momentum in norms: m.momentum = rule(momentum)
     try: yield
     finally:
@@ -103,7 +104,7 @@ def bn_momentum(model, rule):
 @contextmanager
 def bn_counts(model, batches: int):
     "For one training step: the counters of batch norms in train mode move once, by `batches`, at its end; after an error not at all."
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     counters = [m.num_batches_tracked for m in norms]
     for m in norms: m.num_batches_tracked = None
     try: yield
@@ -125,8 +126,11 @@ def set_lr(opt, lr: float):
 
 # %% ../nbs/07_train.ipynb #804f937e
 def start(c: Config, data: Data, device="cpu"):
-    "A fresh network and its optimiser for configuration `c`: SGD with momentum, weight decay on all parameters."
+    """A fresh network and its optimiser for configuration `c`: SGD with momentum, weight decay on all parameters. `ValueError` if a batch
+    norm averages over all batches (momentum None): which of a step's passes count is said by their momentum."""
     model = build(c.arch, data.num_classes, data.in_channels, c.width, data.mean, data.std, seed=c.seed).to(device)
+    if any(isinstance(m, _BatchNorm) and m.momentum is None for m in model.modules()):
+        raise ValueError(f"{c.arch} has a batch norm with momentum=None; give it a number, such as 0.1")
     opt = torch.optim.SGD(model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True)
     return model, opt
 
@@ -161,7 +165,7 @@ def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = Fals
             raise ValueError(f"{n} images in batches of {c.batch_size} leave a batch of one, too few for batch norm ({e}); "
                              "choose another batch_size") from e
         if keep and x_adv is not None:
-            if kept is None: kept = torch.empty(data.train.x.shape, device=device)
+            if kept is None: kept = torch.empty(data.train.x.shape, device=device, memory_format=torch.channels_last)
             kept[rows] = x_adv
         losses.append(loss * len(rows))
         if on_batch: on_batch()

@@ -8,7 +8,7 @@ from nc_robust.data import load, pixels
 from nc_robust.layers import accuracy, layer_metrics, measure_adaptive, measure_layers
 from nc_robust.measure import View, attack, make_view, measure, measure_predicted, score
 from nc_robust.metrics import class_means, equiangular, neural_collapse
-from nc_robust.models import representations
+from nc_robust.models import folded, representations
 from nc_robust.train import learning_rate, start, train_epoch
 
 @pytest.fixture
@@ -119,6 +119,7 @@ def test_layers_of_a_network_of_ones_own():
         found, centres = layer_metrics(net, View(x.contiguous(memory_format=layout), y.int()), 3)
         assert found["bn1"]["nc1"] == pytest.approx(plain["nc1"], rel=1e-4) and list(found) == list(centres) == list(net.layers)
     assert 0 <= found["features"]["nc4"] <= 1 and math.isfinite(found["features"]["nc3"])
+    with torch.autocast("cpu", torch.bfloat16): assert layer_metrics(net, View(x.contiguous(memory_format=layout), y), 3)[0] == found
 
 @pytest.mark.parametrize("change, y, says", [
     (lambda n: delattr(n, "layers"), None, "ResNet names no layers; give it"),
@@ -126,6 +127,7 @@ def test_layers_of_a_network_of_ones_own():
     (lambda n: n.layers.pop("features"), None, "is not what its `linear` takes, or missing"),
     (lambda n: n.layers.update(features=n.layer1), None, "is not what its `linear` takes"),
     (lambda n: n.layers.update(relu=n.layer1[0].relu), None, "layer 'relu' runs more than once"),
+    (lambda n: n.layers.update(other=torch.nn.ReLU()), None, "layer 'other' does not run"),
     (lambda n: n.layer1.register_forward_hook(lambda m, given, out: (out, out)), None, "layer 'layer1' gives a tuple"),
     (lambda n: None, torch.rand(6), r"got float32 \(6,\)"), (lambda n: None, torch.arange(6), r"lie in 0..2, got 0..5")])
 def test_layers_say_what_is_wrong(change, y, says):
@@ -133,6 +135,18 @@ def test_layers_say_what_is_wrong(change, y, says):
     change(net := own_network())
     view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3 if y is None else y)
     with pytest.raises(ValueError, match=says): layer_metrics(net, view, 3)
+
+@pytest.mark.parametrize("make", [lambda: torchvision.models.mobilenet_v2(num_classes=3), own_network])
+def test_an_attack_on_a_layer_sees_that_layer(make):
+    "Folding batch norm into the convolution before it leaves a convolution that is named, and any kind of block, as it was."
+    net, x, y = make().eval(), torch.rand(6, 3, 32, 32), torch.arange(6) % 3
+    for m in net.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.running_mean.normal_(); m.running_var.uniform_(1, 2)
+    conv = next(m for m in net.modules() if isinstance(m, torch.nn.Conv2d))
+    net.layers = dict(conv=conv)
+    seen = lambda m: representations(m, x, m.layers)[1]["conv"].detach()
+    assert torch.allclose(seen(folded(net)), seen(net), atol=1e-5)
+    assert torch.allclose(folded(net)(x), net(x), atol=1e-4)
 
 def test_accuracy_counts_one_label_an_image(trained):
     "A column of labels would be compared with every image."

@@ -1,14 +1,16 @@
 "The fast forms of a training step do what the plain one does."
 import subprocess, sys
+from functools import partial
 from pathlib import Path
 import pytest, torch
+from nc_robust import models
 from nc_robust.bench import noise
 from nc_robust.config import ARCHS, REGIMES, Config, configure
 from nc_robust.data import generator, load, pixels
 from nc_robust.files import read_head
 from nc_robust.machine import deterministic
 from nc_robust.replay import compiled, fast_step, rerun
-from nc_robust.train import regime, start, train_epoch, train_step
+from nc_robust.train import plain_step, regime, start, train_epoch, train_step
 
 def weights(model): return torch.cat([t.double().flatten() for t in model.state_dict().values()])
 
@@ -43,6 +45,21 @@ def test_a_step_that_does_not_train_or_attack_is_not_alike(r, precision):
     _, clean = one_step(r, precision, perturb=lambda model, x, y, gen: x.clone())
     assert alike(plain, plain, before, precision)
     assert not alike(put_back, plain, before, precision) and not alike(clean, plain, before, precision)
+
+@pytest.mark.parametrize("r", ["st", "at", "trades"])
+def test_every_batch_norm_is_counted(r, monkeypatch):
+    "One of vectors, too: a step leaves its statistics and counter where the published loop leaves them."
+    class Vectors(models.VGG):
+        def __init__(self, *sizes):
+            super().__init__(*sizes)
+            self.pool = torch.nn.Sequential(self.pool, torch.nn.Flatten(), torch.nn.BatchNorm1d(self.linear.in_features))
+    monkeypatch.setattr(models, "vgg11", Vectors)
+    digits, c, ends = load("digits", 5), configure(r, "vgg11", "smoke", steps=2, precision="fp32"), []
+    for step in (partial(train_step, regime(c)), partial(plain_step, c)):
+        (model, opt), gen = start(c, digits), generator("cpu", 0)
+        step(model.double().train(), opt, pixels(digits.train.x).double(), digits.train.y, gen)
+        ends.append(weights(model))
+    assert torch.allclose(*ends, rtol=0, atol=1e-10)
 
 @pytest.mark.long
 @pytest.mark.parametrize("precision", MOST)
