@@ -292,7 +292,7 @@ def neural_collapse(
     if num_classes is None:
         given = weight if weight is not None else reference
         whole = torch.is_tensor(y) and not y.is_floating_point() and y.numel()
-        num_classes = len(given) if torch.is_tensor(given) else int(y.max()) + 1 if whole else 2
+        num_classes = len(given) if torch.is_tensor(given) else int(y.long().max()) + 1 if whole else 2
     h, y = _checked(h, y, num_classes)
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
     return _two_passes(lambda: _pieces(h, y, num_classes), num_classes, weight, bias, reference)
