@@ -4,6 +4,7 @@ import numpy as np, pandas as pd, pytest
 from nc_robust import figures, plots, verdicts
 from nc_robust.claims import CLAIMS, Evidence, judge
 from nc_robust.files import out_folder
+from nc_robust.metrics import etf_angle
 from nc_robust.verdicts import TEXT
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
@@ -51,6 +52,71 @@ def table(classes=10, **last):
                          for e in (1, 2, 3)])
 
 def verdict(number, regime, t, C=10): return judge(next(c for c in CLAIMS if c.number == number), Evidence(t, C), regime)
+
+# Every condition of every rule: {what is changed: (still holds, no longer holds)} of networks of which all claims hold.
+ENDS = dict(nc1=0.01, equinorm=0.1, equinorm_cv=0.1, equiangular=0.1, nc3=0.1, nc4=0, accuracy=1, loss=0.01, kl=0.001, success=1,
+            simplex_similarity=0.05, angular_distance=0.05)
+NETWORKS = {"st gaussian nc1": 0.015, "st perturbed nc1": 10, "st perturbed equiangular": 0.5, "st perturbed accuracy": 0,
+            "st targeted equinorm_cv": 0.2, "st targeted nc1": 0.02, "at gaussian nc1": 0.011, "at perturbed nc1": 0.05,
+            "trades clean nc1": 0.1, "trades clean equiangular": 0.3}
+DEEP = np.exp(-np.arange(6.0))
+LAYERS = {"st clean nc1": DEEP, "at clean nc1": DEEP**0.5, "st perturbed nc1": DEEP * (1, 1, 1, 5, 10, 100),
+          "st clean ncc_accuracy": 0.6, "at clean ncc_accuracy": 0.6, "at perturbed ncc_match": (0.4, 0.4, 0.4, 0.6, 0.8, 0.9),
+          **{f"{r} perturbed ncc_accuracy{s}": v for s in ("", " test") for r, v in (
+              ("st", (0.5, 0.5, 0.5, 0.3, 0.1, 0.05)), ("at", (0.4, 0.4, 0.4, 0.6, 0.8, 0.9)))}}
+CONDITIONS = [
+    (1, "st", {"st clean nc4": (0.009, 0.011)}), (1, "st", {"st clean equinorm_cv": (0.99, 1.01)}),
+    *((1, "st", {f"st clean {m}": (0.49, 0.51)}) for m in ("nc1", "equinorm", "equiangular", "nc3")),
+    (2, "st", {"st gaussian nc1": (0.0101, 0.0099)}), (2, "st", {"st gaussian nc1": (0.31, 0.32)}),
+    (3, "st", {"st perturbed accuracy": (0.049, 0.051)}), (3, "st", {"st perturbed nc1": (0.101, 0.099)}),
+    (3, "st", {"st perturbed equiangular": (0.21, 0.19)}),
+    (3, "st", {"st perturbed equinorm_cv": (0.21, 0.19), "st perturbed equiangular": (0.1, 0.1)}),
+    (4, "st", {"st targeted simplex_similarity": (0.249 * etf_angle(10), 0.251 * etf_angle(10))}),
+    (4, "st", {"st targeted success": (0.951, 0.949)}),
+    (5, "st", {"st targeted equinorm_cv": (0.101, 0.099)}), (5, "st", {"st targeted nc1": (0.0101, 0.0099)}),
+    *((7, "at", {f"at {v} accuracy": ((0.9, 0.996, 0.9), (0.9, 0.994, 0.9))}) for v in ("clean", "perturbed")),
+    (8, "at", {"at perturbed nc1": (0.099, 0.101)}), (8, "at", {"at clean nc1": (0.099, 0.101)}),
+    *((8, "at", {f"at {v} {m}": (0.99, 1.01)}) for v in ("clean", "perturbed") for m in ("equiangular", "nc3", "nc4")),
+    (8, "at", {"at perturbed accuracy": (0.91, 0.89)}),
+    (9, "at", {"at gaussian nc1": (0.0149, 0.0151)}), (9, "at", {"at gaussian nc1": (0.0099, 0.009), "at perturbed nc1": (0.011, 0.011)}),
+    (9, "at", {"at perturbed nc1": (0.0101, 0.0099), "at gaussian nc1": (0.01, 0.01)}),
+    *((10, "at", {f"at perturbed {m}": (0.099 * etf_angle(10), 0.101 * etf_angle(10))}) for m in ("simplex_similarity", "angular_distance")),
+    (11, "at", {"at perturbed nc4": (0.019, 0.021)}),
+    (12, "trades", {"trades clean loss": (0.0499 * np.log(10), 0.0501 * np.log(10))}),
+    (12, "trades", {"trades perturbed kl": (0.0499 * np.log(10) / 6, 0.0501 * np.log(10) / 6)}),
+    (13, "trades", {"trades clean nc1": (0.0301, 0.0299)}), (13, "trades", {"at perturbed accuracy": (0.91, 0.89)}),
+    (14, "trades", {"trades clean equiangular": (0.151, 0.149)}),
+    *((14, "trades", {f"{r} perturbed accuracy": ((0.9, 0.996, 1), (0.9, 0.994, 1))}) for r in ("at", "trades")),
+    (17, "at", {"at clean nc1": (DEEP**0.99, DEEP**1.01)}), (17, "at", {"at clean nc1": (DEEP**0.01, DEEP**-0.01)}),
+    *((17, "at", {f"{r} clean nc1": tuple((DEEP * np.exp(a * (-1)**np.arange(6)))**k for a in (0.9, 1.1))}) for r, k in (("st", 1), ("at", 0.5))),
+    (18, "st", {"st perturbed nc1": (DEEP * (1, 1.9, 1, 5, 10, 100), DEEP * (1, 2.1, 1, 5, 10, 100))}),
+    (18, "st", {"st perturbed nc1": (DEEP * (1, 1, 1, 5, 10, 10.1), DEEP * (1, 1, 1, 5, 10, 9.9))}),
+    *((19, "st", {f"st perturbed ncc_accuracy{s}": ((0.1, 0.31, 0.1, 0, 0, 0), (0.1, 0.29, 0.1, 0, 0, 0))}) for s in ("", " test")),
+    *((19, "st", {f"st perturbed ncc_accuracy{s}": ((0.5, 0, 0, 0, 0, 0.09), (0.5, 0, 0, 0, 0, 0.11))}) for s in ("", " test")),
+    *((20, "st", {f"at perturbed ncc_accuracy{s}": (0.49, 0.51)}) for s in ("", " test")),
+    (21, "at", {"at perturbed ncc_match": ((0.4, 0.4, 0.4, 0.619, 0.8, 0.9), (0.4, 0.4, 0.4, 0.621, 0.8, 0.9))})]
+
+def by_epoch(changes):
+    "Records of networks after epochs 1 to 3, fit from the second on; `changes`: {regime, view, metric: value at the end, or at each}."
+    ends = {f"{r} {v} {m}": x for r in ("st", "at", "trades") for v in ("clean", "perturbed", "gaussian", "targeted") for m, x in ENDS.items()}
+    for key, x in (ends | NETWORKS | changes).items():
+        start = (0.9, 1) if "accuracy" in key else (1, 0.5)
+        yield from ((*key.split(), "train", "features", e, v) for e, v in enumerate(x if np.ndim(x) else (*start, x), 1))
+
+def by_layer(changes):
+    "Records of networks of six layers; `changes`: {regime, view, metric[, split]: value of all, or of each layer}."
+    for key, x in (LAYERS | changes).items():
+        regime, view, metric, split = (*key.split(), "train")[:4]
+        yield from ((regime, view, metric, split, f"layer{i}", 3, v) for i, v in enumerate(np.broadcast_to(x, 6)))
+
+@pytest.mark.parametrize("number, regime, changed", CONDITIONS)
+def test_every_condition_of_a_rule_decides(number, regime, changed):
+    "On either side of its threshold, all else holding."
+    columns = ["regime", "view", "metric", "split", "layer", "epoch", "value"]
+    records = by_epoch if number < 17 else by_layer
+    told = [judge(next(c for c in CLAIMS if c.number == number), Evidence(pd.DataFrame(
+        records({k: v[side] for k, v in changed.items()}), columns=columns).assign(seed=1), 10), regime) for side in (0, 1)]
+    assert told[0]["verdict"] == "holds" and told[1]["verdict"] in ("does not hold", "not reached"), told
 
 @pytest.mark.parametrize("number, regime", [(1, "st"), (3, "st"), (8, "at"), (14, "trades")])
 def test_nc2_of_two_classes_says_nothing(number, regime):
