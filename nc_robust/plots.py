@@ -146,18 +146,21 @@ def columns_of(t, *by) -> list:
 # %% ../nbs/15_plots.ipynb #04b0cd94
 _BEHIND = dict(fc="white", ec="none", alpha=0.8, pad=0.5)           # what is written stays legible where a curve passes
 
-def level(ax, y, text, left: bool = False):
-    "A thin horizontal line with its meaning written at its right (or `left`) end, on the side where there is more room."
+def level(ax, y, text):
+    "A thin horizontal line with its meaning written at its right end, on the side where there is more room."
     ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
     side, va = (2, "bottom") if 2 * y < sum(ax.get_ylim()) else (-2, "top")
-    ax.annotate(text, (1 - left, y), (2 * left, side), ("axes fraction", "data"), "offset points", ha="left" if left else "right", va=va,
-                fontsize=6.5, color="0.3", bbox=_BEHIND)
+    ax.annotate(text, (1, y), (0, side), ("axes fraction", "data"), "offset points", ha="right", va=va, fontsize=6.5, color="0.3", bbox=_BEHIND)
 
 def _ends(ax, ends, name=""):
-    "Write where curves, shares, end: the values in `ends`, where the curves are not."
+    "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
     text = " / ".join(f"{100 * v:.3g}" for v in ends)
-    ax.annotate(f"{name} {text} % at the end".lstrip(), (0.98, 0.25 if min(ends) > 0.5 else 0.75), xycoords="axes fraction",
-                ha="right", va="center", fontsize=6, color="0.2", bbox=_BEHIND)
+    low, high = ax.get_xlim()
+    curves = [np.interp(np.linspace(low + 0.45 * (high - low), high, 30), *line.get_data()) for line in ax.lines]
+    hidden = lambda y: sum((np.abs(v - y) < 0.1).sum() for v in curves)
+    height = min((0.25, 0.5, 0.75) if min(ends) > 0.5 else (0.75, 0.5, 0.25), key=hidden)
+    ax.annotate(f"{name} {text} % at the end".lstrip(), (0.98, height), xycoords="axes fraction", ha="right", va="center", fontsize=6,
+                color="0.2", bbox=_BEHIND)
 
 def _hold(ax, t):
     "Make the axis hold the values of `t`, too."
@@ -179,10 +182,12 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
         fresh = split == "test" or {*map(own_view, column[1].regime)} == {"clean"}
         names = labels or dict(perturbed="perturbed (fresh attack)" if fresh else "perturbed in training")
         if like is not None and METRICS[row[1]][1] != "share": _hold(ax, like[(like.metric == row[1]) & like["view"].isin(row[2])])
+        ends = {}
         for v in row[2]:
-            last = curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
-                         **{"label": names[v]} if v in names else {})
-            if last is not None and METRICS[row[1]][1] == "share" and v in ("perturbed", "targeted"): _ends(ax, [last], v)
+            ends[v] = curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
+                            **{"label": names[v]} if v in names else {})
+        for v in ("perturbed", "targeted"):
+            if METRICS[row[1]][1] == "share" and ends.get(v) is not None: _ends(ax, [ends[v]], v)
         if marks and row[1] in marks: level(ax, *marks[row[1]])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
@@ -257,7 +262,7 @@ LAYERS = [(*METRICS[m], _look(m)) for m in ("nc1", "equinorm_cv", "equiangular")
 LAYERS += [("NC4 (centres of\nthe same view)", "share", _look("nc4"))]
 
 _both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {_fresh.get(view, dict(label=view))['label']}")),
-                              (view, metric, "test", dict(label="test, the row's view", color="0.35", ls=":", marker="^"))]
+                              (view, metric, "test", dict(label="test (view of its row)", color="0.35", ls=":", marker="^"))]
 CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),            # figures 12 and 14
            ("NCC robustness\n(perturbed)", "share", _both("perturbed", "ncc_accuracy")),
            ("match with clean\ncentres (clean)", "share", _both("clean", "ncc_match")),
@@ -265,7 +270,7 @@ CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),  
 
 def by_layer(t: pd.DataFrame, rows, marks=None):
     """Curves over layers of the tidy table `t`: `rows` are (label, axis, [(view, metric, split, style)]) with style overriding the
-    view's look. `marks`: {metric: (y, text)} draws a level in the rows whose first curve is of that metric."""
+    view's look. `marks`: {metric: (y, text)} draws a level, named in the legend, in the rows whose first curve is of that metric."""
     def draw(ax, row, column):
         layers = list(column[1].layer.unique())
         g = column[1].assign(depth=column[1].layer.map(layers.index))
@@ -273,7 +278,7 @@ def by_layer(t: pd.DataFrame, rows, marks=None):
             curve(ax, g[(g["view"] == view) & (g.metric == metric) & (g.split == split)], "depth", view, row[1], markevery=1, **style)
         names = [l.replace("features", "h").replace("block", "b").replace("stage", "s").removesuffix(" pooled") for l in layers]
         ax.set_xticks(range(len(names)), names, fontsize=6)
-        if marks and row[2][0][1] in marks: level(ax, *marks[row[2][0][1]], left=True)
+        if marks and (mark := marks.get(row[2][0][1])): ax.axhline(mark[0], label=mark[1], color="0.6", lw=0.8, ls=(0, (1, 2)), zorder=0)
     label = "layer, averaged" if t.layer.str.endswith(" pooled").any() else "layer"
     return grid(rows, columns_of(t, "regime", "arch"), label, draw, PAGE + 1.5, height=1.35)
 
