@@ -11,6 +11,7 @@ GIVEN  := $(if $(ARGS),$(ARGS),$(if $(filter fig2,$(FIG)),-p regime at))
 OUT    := $(or $(NC_ROBUST_OUT),out)
 BIN    := $(VENV)/bin
 EMPTY  :=
+unexport PYTHONPATH PYTHONHOME
 NAME   := $(FIG)$(if $(strip $(GIVEN)),_$(subst /,-,$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(GIVEN))))))
 
 help:        # a bare `make` lists what there is
@@ -18,24 +19,24 @@ help:        # a bare `make` lists what there is
 
 .PHONY: help $(VENV)/.ready env figure figures publish claims bench test drift browser lab
 env:         # nbdev_export writes pyproject.toml anew each time: what is in it decides, not its date
-	@cmp -s pyproject.toml $(VENV)/.ready || $(MAKE) --no-print-directory $(VENV)/.ready
+	@cmp -s pyproject.toml $(VENV)/.ready && $(BIN)/python -c '' || $(MAKE) --no-print-directory $(VENV)/.ready
 $(VENV)/.ready:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "nc_robust needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1); use make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(PYTHON) -m venv $$($(BIN)/python -c '' 2> /dev/null || echo --clear) $(VENV)
+	PIP_USER=0 $(BIN)/pip install --quiet --editable '.[dev]'
 	cp pyproject.toml $@
 
 figure: env
 	@test -f nbs/$(FIG).ipynb || { $(BIN)/python -c 'from nc_robust.figures import FIGURES; print("no figure $(FIG); there are:", *FIGURES)'; exit 1; }
 	@mkdir -p '$(OUT)'
-	$(BIN)/papermill nbs/$(FIG).ipynb '$(OUT)/$(NAME).ipynb' -k python3 --no-progress-bar --stdout-file /dev/stdout -p scale quick $(GIVEN)
+	$(BIN)/papermill nbs/$(FIG).ipynb '$(OUT)/$(NAME).ipynb' -k python3 --no-progress-bar --stdout-file - -p scale quick $(GIVEN)
 	@echo "$(OUT)/$(NAME).ipynb"
 
 drift: env
 	$(BIN)/python tests/drift.py
 
 test: env drift
-	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && NC_ROBUST_RUNS=$$d/runs NC_ROBUST_OUT=$$d/out $(BIN)/nbdev_test --n_workers 2
+	d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && NC_ROBUST_RUNS=$$d/runs NC_ROBUST_OUT=$$d/out NC_ROBUST_CACHE=$$d/cache NC_ROBUST_SCALE=smoke $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/pytest -q -n 2 --dist worksteal
 
 browser: env

@@ -100,9 +100,11 @@ def _commit():
     if (root := repository()) is None: return "unknown"
     # without locks: a run that is killed just then would leave the repository locked
     git = lambda *a: subprocess.run(["git", "--no-optional-locks", "-C", str(root), *a], capture_output=True, text=True).stdout.strip()
-    try: commit, changed = git("rev-parse", "--short=12", "HEAD"), git("status", "--porcelain", "--", "nc_robust")
+    try: top, commit, changed = (git(*a.split()) for a in ("rev-parse --show-toplevel", "rev-parse --short=12 HEAD",
+                                                           "status --porcelain -- nc_robust"))
     except OSError: return "unknown"
-    return commit + "+changes" * bool(changed) if commit else "unknown"
+    if not commit or Path(top).resolve() != root.resolve(): return "unknown"                 # unpacked inside another repository
+    return commit + "+changes" * bool(changed)
 
 def _processor():
     "Model, instruction set (two processors of one name may differ in it, and then round differently) and cores."

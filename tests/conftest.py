@@ -1,13 +1,18 @@
 "Every test has its own folders, one thread and the smoke scale; two small trained networks are shared."
 import os
+from pathlib import Path
 import pytest, torch
 
 os.environ["OMP_NUM_THREADS"] = "1"          # before any process is started
 torch.set_num_threads(1)
 
+import nc_robust
 from nc_robust.config import configure
 from nc_robust.data import load
 from nc_robust.train import start, train_epoch
+
+HERE = Path(__file__).resolve().parent.parent
+assert Path(nc_robust.__file__).resolve().parent.parent == HERE, f"these tests are not those of {nc_robust.__file__}"
 
 def pytest_collection_modifyitems(items):
     "The longest tests first, so that no worker ends with one of them alone."
@@ -19,7 +24,7 @@ def own_folders(tmp_path, monkeypatch):
     "Runs, figures and caches of a test lie below its `tmp_path`."
     for name in ("RUNS", "OUT", "CACHE"): monkeypatch.setenv(f"NC_ROBUST_{name}", str(tmp_path / name.lower()))
     monkeypatch.setenv("NC_ROBUST_SCALE", "smoke")
-    monkeypatch.delenv("NC_ROBUST_DATA", raising=False)
+    for name in ("DATA", "GO_ON"): monkeypatch.delenv(f"NC_ROBUST_{name}", raising=False)
     torch.set_num_threads(1)
     return tmp_path
 

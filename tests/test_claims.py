@@ -80,7 +80,8 @@ CONDITIONS = [
     (8, "at", {"at perturbed accuracy": (0.91, 0.89)}),
     (9, "at", {"at gaussian nc1": (0.0149, 0.0151)}), (9, "at", {"at gaussian nc1": (0.0099, 0.009), "at perturbed nc1": (0.011, 0.011)}),
     (9, "at", {"at perturbed nc1": (0.0101, 0.0099), "at gaussian nc1": (0.01, 0.01)}),
-    *((10, "at", {f"at perturbed {m}": (0.099 * etf_angle(10), 0.101 * etf_angle(10))}) for m in ("simplex_similarity", "angular_distance")),
+    *((10, "at", {f"at perturbed {m}": (0.099 * etf_angle(10), 0.101 * etf_angle(10))})
+      for m in ("simplex_similarity", "angular_distance")),
     (11, "at", {"at perturbed nc4": (0.019, 0.021)}),
     (12, "trades", {"trades clean loss": (0.0499 * np.log(10), 0.0501 * np.log(10))}),
     (12, "trades", {"trades perturbed kl": (0.0499 * np.log(10) / 6, 0.0501 * np.log(10) / 6)}),
@@ -88,7 +89,8 @@ CONDITIONS = [
     (14, "trades", {"trades clean equiangular": (0.151, 0.149)}),
     *((14, "trades", {f"{r} perturbed accuracy": ((0.9, 0.996, 1), (0.9, 0.994, 1))}) for r in ("at", "trades")),
     (17, "at", {"at clean nc1": (DEEP**0.99, DEEP**1.01)}), (17, "at", {"at clean nc1": (DEEP**0.01, DEEP**-0.01)}),
-    *((17, "at", {f"{r} clean nc1": tuple((DEEP * np.exp(a * (-1)**np.arange(6)))**k for a in (0.9, 1.1))}) for r, k in (("st", 1), ("at", 0.5))),
+    *((17, "at", {f"{r} clean nc1": tuple((DEEP * np.exp(a * (-1)**np.arange(6)))**k for a in (0.9, 1.1))})
+      for r, k in (("st", 1), ("at", 0.5))),
     (18, "st", {"st perturbed nc1": (DEEP * (1, 1.9, 1, 5, 10, 100), DEEP * (1, 2.1, 1, 5, 10, 100))}),
     (18, "st", {"st perturbed nc1": (DEEP * (1, 1, 1, 5, 10, 10.1), DEEP * (1, 1, 1, 5, 10, 9.9))}),
     *((19, "st", {f"st perturbed ncc_accuracy{s}": ((0.1, 0.31, 0.1, 0, 0, 0), (0.1, 0.29, 0.1, 0, 0, 0))}) for s in ("", " test")),
@@ -98,7 +100,8 @@ CONDITIONS = [
 
 def by_epoch(changes):
     "Records of networks after epochs 1 to 3, fit from the second on; `changes`: {regime, view, metric: value at the end, or at each}."
-    ends = {f"{r} {v} {m}": x for r in ("st", "at", "trades") for v in ("clean", "perturbed", "gaussian", "targeted") for m, x in ENDS.items()}
+    views = ("clean", "perturbed", "gaussian", "targeted")
+    ends = {f"{r} {v} {m}": x for r in ("st", "at", "trades") for v in views for m, x in ENDS.items()}
     for key, x in (ends | NETWORKS | changes).items():
         start = (0.9, 1) if "accuracy" in key else (1, 0.5)
         yield from ((*key.split(), "train", "features", e, v) for e, v in enumerate(x if np.ndim(x) else (*start, x), 1))

@@ -1,7 +1,9 @@
 "Image folders with everything that goes wrong in them, the embedded sets, and the order of batches."
+from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from nc_robust.data import balanced, batches, digest, load, pixels, statistics
+from nc_robust.files import read_head
 
 def image(path, size=(8, 8), mode="RGB", seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,3 +178,8 @@ def test_a_class_without_images_is_named():
             balanced(np.zeros((2, 1, 8, 8), np.uint8), y, 1, at_most=True, classes=["cat", "dog", "eel"])
     with pytest.raises(ValueError, match="must be uint8"): statistics(torch.rand(2, 1, 8, 8))
     with pytest.raises(ValueError, match="unknown dataset"): load(None)
+
+def test_the_digits_are_those_of_the_published_runs():
+    "Rows and order: the tables name the digest of the images they were made on."
+    kept = next((Path(__file__).resolve().parent.parent / "figures" / "runs").glob("at-vgg11-digits-linf-s1-*")) / "history.csv.gz"
+    assert digest(load("digits", int(read_head(kept)["per_class"]))) == read_head(kept)["data_digest"]

@@ -2,8 +2,8 @@
 import json, math, subprocess, sys
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.metrics import (Means, SecondPass, Simplex, angular_distance, class_means, neural_collapse, neural_collapse_batches,
-                               nc1_spectrum, simplex_similarity, summary)
+from nc_robust.metrics import (Means, SecondPass, Simplex, angular_distance, class_means, equiangular, neural_collapse,
+                               neural_collapse_batches, nc1_spectrum, simplex_similarity, summary)
 
 both_dtypes = pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 
@@ -273,3 +273,8 @@ def test_a_second_pass_that_differs_is_refused(second):
     "Batches that end early, give other labels or cannot be read twice are a ValueError."
     passes = iter([[(H, Y)], [] if second is None else [second]])
     with pytest.raises(ValueError, match="the second pass gave"): neural_collapse_batches(lambda: next(passes), 3)
+
+def test_equiangular_by_hand():
+    "Three means with cosines 0 and twice -1/sqrt(2), where a simplex has -1/2."
+    M = torch.tensor([[1.0, 0], [0, 1], [-1, -1]]).double()
+    assert equiangular(M) == pytest.approx((0.5 + 2 * (0.5**0.5 - 0.5)) / 3, rel=1e-12)

@@ -54,7 +54,7 @@ def test_figure_2_runs_twice(tmp_path):
     made = [tmp_path / f"out{i}" / "fig2_at_digits.csv" for i in "ab"]
     assert made[0].read_bytes() == made[1].read_bytes()
     assert [p.name.split("-")[0] for p in (tmp_path / "runs").iterdir()] == ["at"]
-    assert sum("trained by another process" in (tmp_path / f"{i}.ipynb").read_text() for i in "ab") == 1
+    assert sum("trained by another process" in (tmp_path / f"{i}.ipynb").read_text(encoding="utf-8") for i in "ab") == 1
     assert {p.name for p in made[0].parent.iterdir()} >= {"fig2_at_digits.pdf", "fig2_at_digits.png", "fig2_at_test_digits.png"}
     t = pd.read_csv(made[0], comment="#")
     assert (set(t.regime) == {"at"} and set(t.arch) == {"vgg11"} and {"nc1", "nc3", "nc4"} <= set(t.metric)
@@ -117,7 +117,7 @@ def test_every_cell_shows_its_picture():
     nbclient.NotebookClient(nb).execute()
     assert ["image/png" in o.data for c in nb.cells for o in c.outputs] == [True, True]
 
-@pytest.mark.parametrize("path", [p for p in FIGURES if "verdicts.report" in p.read_text()], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in FIGURES if "verdicts.report" in p.read_text(encoding="utf-8")], ids=lambda p: p.stem)
 def test_the_verdicts_shown_are_those_of_the_rules(path):
     "The table of verdicts that a page shows in the repository is what the rules as they are make of the published runs."
     from nc_robust import figures, verdicts

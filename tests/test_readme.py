@@ -249,7 +249,8 @@ NUMBERS = {
     r"two seeds: frozen ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) times, original ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+)\.":
         as_in_the_paper,
     r"freezing multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
-    r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves ([\d.]+) of":
+    r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
+    r"([\d.]+) of":
         lambda: [full(attacked, "fig2_st"), *claims(18, per_class="all").value, full(angle_left, "fig3")],
     r"fit their attacked images yet \(([\d.]+) and ([\d.]+) %\)":
         lambda: [full(lambda e: 100 * e.peak(r, "perturbed"), n) for r, n in (("at", "fig2_at"), ("trades", "fig4_trades"))],

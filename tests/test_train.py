@@ -61,6 +61,24 @@ def test_every_batch_norm_is_counted(r, monkeypatch):
         ends.append(weights(model))
     assert torch.allclose(*ends, rtol=0, atol=1e-10)
 
+@pytest.mark.parametrize("r", REGIMES)
+def test_epochs_are_those_of_the_published_loop(r):
+    "Each epoch has its own order and noise, the rate drops on the way, frozen batch norm is frozen: as written out here, in float64."
+    digits = load("digits", 4)
+    c = configure(r, "vgg11", "smoke", epochs=2, steps=2, batch_size=16, milestones=(0.5,), lr=0.01, beta=3.0, precision="fp32")
+    (ours, opt), (plain, other) = start(c, digits), start(c, digits)
+    ours.double(); plain.double()
+    step = lambda x, y, gen: train_step(regime(c), ours, opt, x.double(), y, gen)
+    for e in range(2):
+        train_epoch(ours, opt, digits, c, e, step=step)
+        gen = generator("cpu", c.seed, "attack", e)
+        for i, rows in enumerate(torch.randperm(40, generator=generator("cpu", c.seed, "order", e)).split(16)):
+            plain.train("frozen" not in r)
+            for g in other.param_groups: g["lr"] = 0.01 if e == 0 and i < 2 else 0.001
+            plain_step(c, plain, other, pixels(digits.train.x[rows]).double(), digits.train.y[rows], gen)
+    assert torch.allclose(weights(ours), weights(plain), rtol=1e-8, atol=1e-10)
+    assert ("frozen" in r) == all((v == 0).all() for k, v in ours.state_dict().items() if "running_mean" in k)
+
 @pytest.mark.long
 @pytest.mark.parametrize("precision", MOST)
 @pytest.mark.parametrize("r", ["at", "trades"])

@@ -1,0 +1,64 @@
+"A picture draws the rows it names, and what is published is what the published runs hold."
+import json, re
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+import matplotlib; matplotlib.use("agg")
+import numpy as np, pandas as pd, pytest
+from PIL import Image
+from nc_robust import plots
+from nc_robust.config import ARCHS
+from nc_robust.files import read_table
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
+KEY = ["epoch", "split", "view", "layer", "metric"]
+
+def different(layers):
+    "A table in which every value is another."
+    keys = product(("st", "at"), ARCHS, ("clean", "perturbed", "gaussian"), ("train", "test"), layers, ("nc1", "ncc_accuracy"), (1, 2, 3))
+    t = pd.DataFrame(keys, columns=["regime", "arch", "view", "split", "layer", "metric", "epoch"])
+    return t.assign(seed=1, value=np.linspace(0.1, 0.9, len(t)))
+
+def drawn(fig):
+    "The values of every curve, panel by panel."
+    return [[line.get_ydata().tolist() for line in ax.lines if len(line.get_ydata()) > 2] for ax in fig.axes]
+
+def rows(t, **where):
+    for k, v in where.items(): t = t[t[k] == v]
+    return pytest.approx(t.value.tolist())
+
+def test_pictures_draw_the_rows_they_name():
+    "Split, view, metric, regime and network of every curve are those of its place."
+    t, views = different(["features"]), ("clean", "perturbed", "gaussian")
+    for split in ("train", "test"):
+        assert drawn(plots.by_epoch(t, ["nc1"], split=split)) == [
+            [rows(t, regime=r, arch=a, split=split, view=v, metric="nc1") for v in views] for r in ("st", "at") for a in ARCHS]
+    shown = [("clean", "ncc_accuracy"), ("perturbed", "nc1")]
+    assert drawn(plots.by_regime(t, shown)) == [
+        [rows(t, regime=r, arch=a, split="train", view=v, metric=m) for r in ("st", "at")] for v, m in shown for a in ARCHS]
+    t = different(["conv1", "stage1", "features"]).query("epoch == 3")
+    shown = [("clean", "ncc_accuracy", "train", {}), ("perturbed", "ncc_accuracy", "test", {})]
+    assert drawn(plots.by_layer(t, [("NCC", "share", shown)])) == [
+        [rows(t, regime=r, arch=a, view=v, metric=m, split=s) for v, m, s, _ in shown] for r in ("st", "at") for a in ARCHS]
+
+def test_a_band_is_a_standard_deviation():
+    t = pd.DataFrame([dict(seed=s, epoch=e, value=float(s + e)) for s in (1, 3) for e in (1, 2, 3)])
+    plots.curve(ax := plots.plt.figure().add_subplot(), t, "epoch", "clean")
+    edges = ax.collections[0].get_paths()[0].vertices
+    assert [sorted({y for x, y in edges if x == e}) for e in (1, 2, 3)] == [[2, 4], [3, 5], [4, 6]]
+
+@lru_cache
+def tables(run): return [read_table(f) for f in sorted((FIGURES / "runs" / run).glob("*.csv.gz"))]
+
+def head(path): return {k: json.loads(v) for k, v in re.findall(r"^# (\w+): (.*)$", path.read_text(encoding="utf-8"), re.M)}
+
+@pytest.mark.parametrize("path", [p for p in sorted(FIGURES.glob("*.csv")) if "runs" in head(p)], ids=lambda p: p.stem)
+def test_published_pictures_are_those_of_the_published_runs(path):
+    "Every number behind a picture stands in a table of its run; the picture names what its CSV names."
+    described = json.loads(Image.open(path.with_suffix(".png")).text["Description"])
+    assert described == head(path)
+    t = pd.read_csv(path, comment="#")
+    if "value" not in t: return                                               # points of figure 1
+    for run, g in t.groupby("run"):
+        found = [g.merge(k, on=KEY, suffixes=("", "_run")) for k in tables(run)]
+        assert any(len(j) == len(g) and np.allclose(j.value, j.value_run, rtol=1e-5, atol=0, equal_nan=True) for j in found), run
