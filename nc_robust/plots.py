@@ -154,13 +154,13 @@ def level(ax, y, text):
 
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
-    text = " / ".join(f"{100 * v:.3g}" for v in ends)
+    text = f"{name} {' / '.join(f'{100 * v:.3g}' for v in ends)} % at the end".lstrip()
     low, high = ax.get_xlim()
-    curves = [np.interp(np.linspace(low + 0.45 * (high - low), high, 30), *line.get_data()) for line in ax.lines]
+    below = np.linspace(high - 0.02 * len(text) * (high - low), high, 40)                         # about as wide as it is written
+    curves = [np.interp(below, *line.get_data()) for line in ax.lines]
     hidden = lambda y: sum((np.abs(v - y) < 0.1).sum() for v in curves)
     height = min((0.25, 0.5, 0.75) if min(ends) > 0.5 else (0.75, 0.5, 0.25), key=hidden)
-    ax.annotate(f"{name} {text} % at the end".lstrip(), (0.98, height), xycoords="axes fraction", ha="right", va="center", fontsize=6,
-                color="0.2", bbox=_BEHIND)
+    ax.annotate(text, (0.98, height), xycoords="axes fraction", ha="right", va="center", fontsize=6, color="0.2", bbox=_BEHIND)
 
 def _hold(ax, t):
     "Make the axis hold the values of `t`, too."

@@ -3,13 +3,40 @@ import copy, math
 from dataclasses import replace
 import pytest, torch, torchvision
 from nc_robust import layers, runs
-from nc_robust.config import Config, configure
+from nc_robust.config import ARCHS, Config, configure
 from nc_robust.data import load, pixels
 from nc_robust.layers import accuracy, layer_metrics, measure_adaptive, measure_layers
 from nc_robust.measure import View, attack, make_view, measure, measure_predicted, score
 from nc_robust.metrics import class_means, equiangular, neural_collapse
 from nc_robust.models import folded, representations
 from nc_robust.train import learning_rate, start, train_epoch
+
+def by_hand(arch, net, x):
+    "Logits of a network in eval mode, written out with its own weights."
+    s = net.state_dict()
+    conv = lambda x, k, stride=1, pad=1: torch.nn.functional.conv2d(x, s[f"{k}.weight"], s.get(f"{k}.bias"), stride, pad)
+    def bn(x, k):
+        mean, var, w, b = (s[f"{k}.{n}"].view(1, -1, 1, 1) for n in ("running_mean", "running_var", "weight", "bias"))
+        return (w * (x - mean) / (var + 1e-5).sqrt() + b).clamp_min(0)
+    x = (x - net.mean) / net.std
+    if arch == "vgg11":
+        for i in range(8):
+            x = bn(conv(x, f"blocks.{i}.0"), f"blocks.{i}.1")
+            if i in (0, 1, 3, 5): x = torch.nn.functional.max_pool2d(x, 2, ceil_mode=True)
+    else:
+        x = conv(x, "conv1")
+        for k, stride in zip([f"stages.{i}.{j}" for i in range(4) for j in range(2)], (1, 1, 2, 1, 2, 1, 2, 1)):
+            a = bn(x, f"{k}.bn1")
+            skip = conv(a, f"{k}.shortcut", stride, 0) if f"{k}.shortcut.weight" in s else x
+            x = conv(bn(conv(a, f"{k}.conv1", stride), f"{k}.bn2"), f"{k}.conv2") + skip
+        x = bn(x, "bn")
+    return x.mean((2, 3)) @ s["linear.weight"].T + s["linear.bias"]
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_networks_are_what_they_are_called(trained, arch):
+    "Normalisation, convolutions, shortcuts and pools of a trained network, in float64."
+    net, x = copy.deepcopy(trained[0][arch]).double(), pixels(trained[1].test.x[:16]).double()
+    assert torch.allclose(net(x), by_hand(arch, net, x), rtol=1e-9, atol=1e-9)
 
 @pytest.fixture
 def net(trained): return trained[0]["vgg11"], load("digits", 20), configure("st", "vgg11", "smoke")
@@ -47,8 +74,11 @@ def test_predicted_means_are_centred(net):
     m, d, c = net
     v = make_view("predicted", m, pixels(d.train.x), d.train.y, c, 10)
     g, k = score(m, v.x)[1].double(), int(v.y.mode().values)
-    found = value(measure_predicted(m, d, c), layer=f"class {k}", metric="predicted_norm")
-    assert found == pytest.approx((g[v.y == k].mean(0) - g.mean(0)).norm().item(), rel=1e-6)
+    h, table = score(m, pixels(d.train.x))[1].double(), measure_predicted(m, d, c)
+    nu, mu = g[v.y == k].mean(0) - g.mean(0), h[d.train.y == k].mean(0) - h.mean(0)
+    by_hand = dict(count=(v.y == k).sum(), predicted_norm=nu.norm(), clean_norm=mu.norm(), angle=(mu @ nu / mu.norm() / nu.norm()).acos())
+    for metric, expected in by_hand.items():
+        assert value(table, layer=f"class {k}", metric=metric) == pytest.approx(expected.item(), rel=1e-5), metric
 
 def test_views_are_what_they_are_called(net):
     "Noise has the size of the attack, the targeted view is nearer to its targets than an untargeted one, another radius scales the step."

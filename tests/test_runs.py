@@ -380,6 +380,8 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     assert there.folder.is_relative_to(tmp_path / "figures") and runs.finished(there)
     assert history(there).equals(history(run)) and results.extra(there, "predicted").equals(results.extra(run, "predicted"))
     assert read_head(there.csv) == read_head(run.csv) and results.pictures(there).keys() == results.pictures(run).keys()
+    for kept, own in zip(results.pictures(there).values(), results.pictures(run).values(), strict=True):
+        assert kept.keys() == own.keys() and all(torch.allclose(kept[k].double(), own[k].double(), atol=6e-4) for k in kept)
     with pytest.raises(FileNotFoundError, match="without the table layers, only with history.csv.gz, predicted.csv.gz"):
         results.extra(there, "layers")
     with pytest.raises(FileNotFoundError, match="not among the published"): history(Run(run_of().c, source="published"))
