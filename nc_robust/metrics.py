@@ -133,6 +133,7 @@ def etf_angle(C: int) -> float:
     if not C >= 2: raise ValueError(f"a simplex has at least two vertices, got C={C}")
     return math.acos(-1 / (C - 1))
 
+# %% ../nbs/06_metrics.ipynb #a061bfc3
 def angular_distance(mu, mu2) -> float:
     """Mean angle between the class means `mu` and `mu2` (C, p), not centred; radians (appendix B).
     Classes empty in either are left out. `ValueError` on other shapes."""
@@ -257,13 +258,14 @@ def _same_points(spread, first, second):
                          "no new random numbers, the network in eval mode")
 
 # %% ../nbs/06_metrics.ipynb #05c00002
-@torch.no_grad()
 def warn_if_coarse(dtype, simplex):
     "Say so if features in `dtype` (bfloat16, float16) are too coarse to measure spreads by."
     if (f := torch.finfo(dtype)).bits < 32:
         warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, {simplex.rank} of "
                       f"{len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=4)
 
+# %% ../nbs/06_metrics.ipynb #05c00022
+@torch.no_grad()
 def _two_passes(batches, num_classes, weight, bias, reference):
     m, dtype = Means(num_classes), None
     for h, y in batches(): dtype = max(dtype or h.dtype, h.dtype, key=lambda d: torch.finfo(d).eps); m.add(h, y)     # the coarsest

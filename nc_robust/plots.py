@@ -152,6 +152,7 @@ def level(ax, y, text):
     side, va = (2, "bottom") if 2 * y < sum(ax.get_ylim()) else (-2, "top")
     ax.annotate(text, (1, y), (0, side), ("axes fraction", "data"), "offset points", ha="right", va=va, fontsize=6.5, color="0.3", bbox=_BEHIND)
 
+# %% ../nbs/15_plots.ipynb #04b0cd95
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
     text = f"{name} {' / '.join(f'{100 * v:.3g}' for v in ends)} % at the end".lstrip()
@@ -268,6 +269,7 @@ CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),  
            ("match with clean\ncentres (clean)", "share", _both("clean", "ncc_match")),
            ("match with clean\ncentres (perturbed)", "share", _both("perturbed", "ncc_match"))]
 
+# %% ../nbs/15_plots.ipynb #e4e36a60
 def by_layer(t: pd.DataFrame, rows, marks=None):
     """Curves over layers of the tidy table `t`: `rows` are (label, axis, [(view, metric, split, style)]) with style overriding the
     view's look. `marks`: {metric: (y, text)} draws a level, named in the legend, in the rows whose first curve is of that metric."""

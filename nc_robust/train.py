@@ -83,6 +83,7 @@ class StandardFrozenBN(Standard):
     "ST in eval mode throughout."
     training = False
 
+# %% ../nbs/07_train.ipynb #f042d336
 REGIME = {"st": Standard, "at": Adversarial, "trades": Trades,
           "st_frozen_bn": StandardFrozenBN, "at_frozen_bn": AdversarialFrozenBN, "trades_frozen_bn": TradesFrozenBN}
 
@@ -134,6 +135,7 @@ def start(c: Config, data: Data, device="cpu"):
     opt = torch.optim.SGD(model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True)
     return model, opt
 
+# %% ../nbs/07_train.ipynb #804f9380
 def train_step(reg: Standard, model, opt, x, y, gen):
     """One update on pixels `x` (N, channels, height, width), labels `y` (N,), random numbers from `gen`. Returns the perturbed
     batch (or None) and the loss, a scalar."""
