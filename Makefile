@@ -12,6 +12,7 @@ OUT    := $(or $(NC_ROBUST_OUT),out)
 BIN    := $(VENV)/bin
 EMPTY  :=
 unexport PYTHONPATH PYTHONHOME
+export PIP_USER := 0
 NAME   := $(FIG)$(if $(strip $(GIVEN)),_$(subst /,-,$(subst $(EMPTY) ,_,$(strip $(filter-out -p,$(GIVEN))))))
 
 help:        # a bare `make` lists what there is
@@ -19,11 +20,11 @@ help:        # a bare `make` lists what there is
 
 .PHONY: help $(VENV)/.ready env figure figures publish claims bench test drift browser lab
 env:         # nbdev_export writes pyproject.toml anew each time: what is in it decides, not its date
-	@cmp -s pyproject.toml $(VENV)/.ready && $(BIN)/python -c '' || $(MAKE) --no-print-directory $(VENV)/.ready
+	@cmp -s pyproject.toml $(VENV)/.ready && $(BIN)/python -c 'import pip' || $(MAKE) --no-print-directory $(VENV)/.ready
 $(VENV)/.ready:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "nc_robust needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1); use make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $$($(BIN)/python -c '' 2> /dev/null || echo --clear) $(VENV)
-	PIP_USER=0 $(BIN)/pip install --quiet --editable '.[dev]'
+	$(PYTHON) -m venv $$(test -f $(VENV)/pyvenv.cfg && ! $(BIN)/python -c 'import pip' 2> /dev/null && echo --clear) $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
 	cp pyproject.toml $@
 
 figure: env

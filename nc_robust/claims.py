@@ -204,8 +204,8 @@ def _(e, r):
     even = 2 / math.sqrt(t[t.metric == "count"].value.mean())
     right = e.vertex_angle
     return (angle, angle < 0.25 * right and spread["count"] > even and spread["predicted_norm"] > spread["clean_norm"],
-            f"mean angle (rad) over {met} that are predicted < a quarter of {right:.2f}; counts vary by {spread['count']:.0%} (> {even:.0%}), "
-            f"norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})")
+            f"mean angle (rad) over {met} that are predicted < a quarter of {right:.2f}; counts vary by {spread['count']:.0%} "
+            f"(> {even:.0%}), norms by {spread['predicted_norm']:.0%} (more than the clean {spread['clean_norm']:.0%})")
 
 # %% ../nbs/17_claims.ipynb #b0e5dd22
 @claim(7, "AT: clean and robust training accuracy both reach 100 %", (2, 5, 6, 9), AT)

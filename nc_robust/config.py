@@ -9,7 +9,6 @@ __all__ = ['REGIMES', 'ARCHS', 'DATASETS', 'SCALES', 'PRECISIONS', 'SETTINGS', '
 
 # %% ../nbs/01_config.ipynb #38704a98
 import ast, hashlib, json, os, re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import torch
@@ -194,7 +193,8 @@ def parameters(
 def listed(name: str, value, kind=str) -> list:
     """A list from a list or array, one value, or comma-separated text; each item converted by `kind` (str or int).
     `ValueError` if there is none, an empty one or one twice."""
-    items = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if hasattr(value, "tolist"): value = value.tolist()                                        # NumPy, PyTorch
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple, range)) else [value]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
     except (ValueError, TypeError): found = []
     if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):

@@ -8,6 +8,7 @@ __all__ = ['CIFAR_STATS', 'EXTENSIONS', 'LABEL', 'Split', 'Data', 'digest', 'pix
 
 # %% ../nbs/03_data.ipynb #167ba481
 import glob, hashlib, io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
@@ -150,8 +151,8 @@ def _cached(key: str, make):
             arrays, buffer = make(), io.BytesIO()
             np.savez(buffer, **arrays)
             write_bytes(path, seal(buffer.getvalue(), LABEL))
-            for old in path.parent.glob(f"{glob.escape(key.rpartition('-')[0])}-*.npz"):         # of the same folder as it was
-                if old != path: old.unlink(missing_ok=True)
+            for old in {*path.parent.glob(f"{glob.escape(key.rpartition('-')[0])}-*.npz")} - {path}:         # of the same folder as it was
+                with suppress(OSError): old.unlink()                                                          # another's, perhaps
     return arrays
 
 def _from_cache(path):

@@ -210,8 +210,9 @@ class SecondPass(Spread):
 
     def merge(self, other):
         "As of `Spread`, the decisions too; `ValueError` also if they were taken by other centres."
-        if not torch.equal(self.reference.M, other.reference.M): raise ValueError("decisions by different centres do not add up")
         super().merge(other)
+        mine, its = (torch.cat([s.center[None], s.M]) for s in (self.reference, other.reference))
+        if not torch.equal(mine, its): raise ValueError("decisions by different centres do not add up")
         for k, v in other.counts.items(): self.counts[k] = self.counts[k] + v
         return self
 
@@ -261,8 +262,8 @@ def _same_points(spread, first, second):
 def warn_if_coarse(dtype, simplex):
     "Say so if features in `dtype` (bfloat16, float16) are too coarse to measure spreads by."
     if (f := torch.finfo(dtype)).bits < 32:
-        warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, {simplex.rank} of "
-                      f"{len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=4)
+        warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, "
+                      f"{simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=4)
 
 # %% ../nbs/06_metrics.ipynb #05c00022
 @torch.no_grad()

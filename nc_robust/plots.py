@@ -65,8 +65,8 @@ def quantities(regime: str) -> list:
 # %% ../nbs/15_plots.ipynb #436a7a21
 def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style):
     """Draw `value` over column `x` of the rows `t` of one view: mean and band (none for Gaussian) over the column `seed`, of the
-    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no value to draw the curve has none. Returns its last
-    value, None if there is none."""
+    logarithm if `scale` is "log"; on an axis from 0 to 1 if it is "share". Where a seed has no value to draw the curve has none. Returns
+    its last value, None if there is none."""
     kw, log = VIEW_STYLES.get(view, dict(label=view, color="k", marker="o")) | style, scale == "log"
     seeds, t = t.seed.nunique(), t[np.isfinite(t.value) & ((t.value > 0) | (not log))]
     t = t[t.groupby(x).seed.transform("nunique") == seeds]
@@ -150,7 +150,8 @@ def level(ax, y, text):
     "A thin horizontal line with its meaning written at its right end, on the side where there is more room."
     ax.axhline(y, color="0.4", lw=0.8, ls=(0, (1, 2)))
     side, va = (2, "bottom") if 2 * y < sum(ax.get_ylim()) else (-2, "top")
-    ax.annotate(text, (1, y), (0, side), ("axes fraction", "data"), "offset points", ha="right", va=va, fontsize=6.5, color="0.3", bbox=_BEHIND)
+    ax.annotate(text, (1, y), (0, side), ("axes fraction", "data"), "offset points", ha="right", va=va, fontsize=6.5, color="0.3",
+                bbox=_BEHIND)
 
 # %% ../nbs/15_plots.ipynb #04b0cd95
 def _ends(ax, ends, name=""):

@@ -73,7 +73,6 @@ def _measured(run, name, radii, max_minutes, options):
         found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[name](model, run.data, run.c)
         return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
 
-
 # %% ../nbs/13_results.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
     """`{epoch: {view: (4, n, 3), view_means: (4, 3)}}` of a finished run, as tensors. `FileNotFoundError` for a run published without

@@ -93,7 +93,8 @@ def read_state(run: Run) -> dict | None:
 def trained(run: Run) -> int:
     "The epochs that the weights of `run` have behind them; 0 if there are none. A state file is read once as long as it stays the same."
     if not run.state_file.exists(): return 0
-    if (now := run.state_file.stat()) != run.seen[0]: run.seen = now, (run.state() or dict(epoch=0))["epoch"]
+    s = run.state_file.stat()
+    if (now := (s.st_ino, s.st_size, s.st_mtime_ns)) != run.seen[0]: run.seen = now, (run.state() or dict(epoch=0))["epoch"]
     return run.seen[1]
 
 def same_data(run: Run, trained: str):

@@ -10,7 +10,7 @@ __all__ = ['REGIME', 'Standard', 'Adversarial', 'Trades', 'TradesFrozenBN', 'Adv
 # %% ../nbs/07_train.ipynb #c65f6dc4
 from contextlib import contextmanager
 from functools import partial
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from .attacks import pgd, random_perturb
 from .config import Config

@@ -97,13 +97,14 @@ def frozen_at_equal_fit():
             for a in ARCHS for of in (min, max)]
 
 def at_equal_loss():
-    "Of `frozen_over_working` at the end, with NC1 of the working network when what it minimised was as small: smallest and largest."
-    found = []
+    """Of `frozen_over_working`, with NC1 of the working network when what it minimised was as small as the frozen one's is, smallest and
+    largest: read at the end, and before the rate drops."""
+    out = {100: [], 70: []}
     for way, norm in (("st", "linf"), ("at", "l2"), ("trades", "l2")):
         t = carried(f"{way},{way}_frozen_bn", seeds="1,2", lr=0.05, norm=norm)
         for _, one in t.groupby(["arch", "seed"]):
-            found.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, 100))
-    return [min(found), max(found)]
+            for epoch, found in out.items(): found.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, epoch))
+    return [of(found) for found in out.values() for of in (min, max)]
 
 def over_at_on_cifar():
     """NC1 of TRADES with batch norm frozen over that of AT, each seed: on CIFAR-10 smallest, second largest and largest (a run that broke
@@ -233,7 +234,7 @@ NUMBERS = {
         robust_overfitting,
     r"turns when every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
     r"NC1 ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
-    r"at equal loss by ([\d.]+) to (\d+) ": at_equal_loss,
+    r"at equal loss by ([\d.]+) to (\d+) at the end, ([\d.]+) to ([\d.]+) before": at_equal_loss,
     r"is (\d+) to (\d+) times that of AT \((\d+) in a run that broke down on its way; ([\d.]+) to ([\d.]+) on CIFAR-100\)":
         over_at_on_cifar,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
