@@ -263,7 +263,8 @@ def warn_if_coarse(dtype, simplex):
     "Say so if features in `dtype` (bfloat16, float16) are too coarse to measure spreads by."
     if (f := torch.finfo(dtype)).bits < 32:
         warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, "
-                      f"{simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast", stacklevel=4)
+                      f"{simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast",
+                      stacklevel=4)
 
 # %% ../nbs/06_metrics.ipynb #05c00022
 @torch.no_grad()

@@ -161,7 +161,8 @@ def frozen(model):
 @contextmanager
 def strict_fp32():
     """Run convolutions and matrix products in full float32 (no TF32, no bfloat16; no autocast of CPU or CUDA), on any device; what
-    held before comes back. (One side effect: afterwards cuDNN's convolutions keep their own TF32 setting, and no longer follow the global one.)"""
+    held before comes back. (One side effect: afterwards cuDNN's convolutions keep their own TF32 setting, and no longer follow
+    the global one.)"""
     b = torch.backends
     kinds = b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul
     before = [k.fp32_precision for k in kinds]
