@@ -168,6 +168,11 @@ def at_by_rate():
     of = lambda a, s, p, lr: Evidence(carried("at", a, s, precision=p, lr=lr), 10).last("at", "clean", "nc1")
     return [of(a, s, p, lr) for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32")) for lr in (0.05, 0.1)]
 
+def subset_by_rate():
+    "VGG11, five hundred a class, seed 1: NC1 over that of AT at the rate of TRADES and at its own, frozen and original."
+    end = lambda r, **given: Evidence(carried(r, "vgg11", scale="subset", **given), 10).last(r, "clean", "nc1")
+    return [end(r) / end("at", lr=lr) for r in ("trades_frozen_bn", "trades") for lr in (0.05, 0.1)]
+
 def as_in_the_paper():
     "NC1 over that of AT, with the paper's rate and schedule, smallest and largest over seeds: frozen, then original, where all fit."
     t = carried("at,trades,trades_frozen_bn", seeds="1,2", lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40)
@@ -240,6 +245,8 @@ NUMBERS = {
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
     r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
         at_by_rate,
+    r"frozen has ([\d.]+) times the NC1 of AT at the rate of TRADES, ([\d.]+) times that at AT's own, the original ([\d.]+) and ([\d.]+)":
+        subset_by_rate,
     r"hardly: (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) on attacked ones":
         lambda: [x for r, v in (("at", "clean"), ("st", "clean"), ("at", "perturbed"))
                  for x in each(lambda e: e.last(r, v, "nc1", "test"), f"fig2_{r}")],
