@@ -284,6 +284,14 @@ def test_numbers_are_those_of_the_tables(words):
     shown = re.search(words, README).groups()
     assert list(shown) == [f"{v:.{len(s.partition('.')[2])}f}" for s, v in zip(shown, NUMBERS[words](), strict=True)]
 
+PAGES = {int(p.stem[3:]): text for p in (ROOT / "nbs").glob("fig*.ipynb") if "three seeds" in (text := p.read_text(encoding="utf-8"))}
+
+@pytest.mark.parametrize("number", sorted(PAGES))
+def test_pages_say_whether_three_seeds_agree(number):
+    "Beside the verdicts of one seed that a figure's page shows."
+    changed, _ = by_one_seed((number,), scale="quick")
+    assert ("say otherwise in places" if changed else "say the same") in PAGES[number]
+
 def test_every_published_picture_is_in_the_gallery():
     "And what a page shows of them, it also says in words."
     gallery = (FIGURES / "README.md").read_text(encoding="utf-8")
