@@ -78,11 +78,13 @@ def angle_left(e):
     "The angle of the targeted means to their target's clean mean, as a share of that between two vertices."
     return e.last("st", "targeted", "simplex_similarity") / e.vertex_angle
 
+def accuracy_near(e): return 100 * e.last("st", "eps=0.00784314", "accuracy")
+def nc1_near(e): return e.last("st", "eps=0.00784314", "nc1") / e.last("st", "clean", "nc1")
+
 def early_slopes(e):
-    "How fast log NC1 falls up to stage 3 or block 5 under AT, ST's being 1."
-    at, st = (np.log(e.layers(r, "clean", "nc1")) for r in ("at", "st"))
-    early = slice(4 if len(at) == 6 else 5)
-    return np.divide(*(np.polyfit(range(len(v[early])), v[early], 1)[0] for v in (at, st)))
+    "How fast log NC1 falls over the first half of the layers under AT, ST's being 1."
+    at, st = (np.log(v[:len(v) // 2]) for v in (e.layers(r, "clean", "nc1") for r in ("at", "st")))
+    return np.divide(*(np.polyfit(range(len(v)), v, 1)[0] for v in (at, st)))
 
 def unrelated(*widths):
     "Equiangular of ten centred means in random directions, averaged, for each width."
@@ -98,24 +100,27 @@ def frozen_at_equal_fit():
 
 def at_equal_loss():
     """Of `frozen_over_working`, with NC1 of the working network when what it minimised was as small as the frozen one's is, smallest and
-    largest: read at the end, and before the rate drops."""
-    out = {100: [], 70: []}
+    largest: read at the end, and before the rate drops for each network."""
+    out = {(100, a): [] for a in ARCHS} | {(70, a): [] for a in ARCHS}
     for way, norm in (("st", "linf"), ("at", "l2"), ("trades", "l2")):
         t = carried(f"{way},{way}_frozen_bn", seeds="1,2", lr=0.05, norm=norm)
-        for _, one in t.groupby(["arch", "seed"]):
-            for epoch, found in out.items(): found.append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, epoch))
-    return [of(found) for found in out.values() for of in (min, max)]
+        for (arch, _), one in t.groupby(["arch", "seed"]):
+            for epoch in (100, 70): out[epoch, arch].append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, epoch))
+    end, *before = out[100, ARCHS[0]] + out[100, ARCHS[1]], out[70, ARCHS[0]], out[70, ARCHS[1]]
+    return [of(found) for found in (end, *before) for of in (min, max)]
 
 def over_at_on_cifar():
-    """NC1 of TRADES with batch norm frozen over that of AT, each seed: on CIFAR-10 smallest, second largest and largest (a run that broke
-    down, VGG11 under l2, seed 2); on CIFAR-100 smallest and largest."""
-    def ratios(**what):
-        t = carried("at,trades_frozen_bn", **what)
-        end = series(t, "clean", "nc1", by=("arch", "seed", "regime")).iloc[:, -1].unstack("regime")
-        return (end["trades_frozen_bn"] / end["at"]).tolist()
-    ten = sorted(ratios(seeds="1,2,3") + ratios(seeds="1,2,3", norm="l2") + ratios(seeds="1,2", scale="subset"))
-    hundred = ratios(seeds="1,2", dataset="folder:cifar100")
-    return [ten[0], ten[-2], ten[-1], min(hundred), max(hundred)]
+    """Each seed of TRADES over AT, smallest and largest: NC1 with batch norm frozen on CIFAR-10 and on CIFAR-100, equiangular of the
+    original on both."""
+    def ratios(regime, metric, **what):
+        t = carried(f"at,{regime}", **what)
+        end = series(t, "clean", metric, by=("arch", "seed", "regime")).iloc[:, -1].unstack("regime")
+        return (end[regime] / end["at"]).tolist()
+    ten = dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset")
+    hundred = dict(seeds="1,2", dataset="folder:cifar100"),
+    return [of(r for what in sets for r in ratios(*look, **what)) for sets, look in (
+        (ten, ("trades_frozen_bn", "nc1")), (hundred, ("trades_frozen_bn", "nc1")), (ten + hundred, ("trades", "equiangular")))
+        for of in (min, max)]
 
 def robust_overfitting():
     """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent;
@@ -124,6 +129,14 @@ def robust_overfitting():
     best = [a.idxmax() for a in attacked]
     return ([min(best), max(best)] + [100 * a.max() for a in attacked] + [100 * a.iloc[-1] for a in attacked]
             + [v[b] / v.iloc[-1] for v, b in zip(nc1, best)])
+
+def across_the_drops():
+    """AT, five hundred a class: how many times NC1 falls from epoch 70 to the end, and by how many points the mean of the last three robust
+    accuracies lies below that of the three before, smallest and largest over networks and seeds."""
+    t = carried("at", seeds="1,2", scale="subset")
+    nc1, robust = series(t, "clean", "nc1", by=("arch",)), 100 * series(t, "perturbed", "accuracy", "test", ("arch", "seed"))
+    lost = robust.loc[:, 50:70].mean(axis=1) - robust.loc[:, 80:].mean(axis=1)
+    return [*(nc1[70] / nc1[100])[list(ARCHS)], lost.min(), lost.max()]
 
 def frozen_turns(weight_decay=None):
     "Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest."
@@ -218,18 +231,37 @@ NUMBERS = {
     r"([\d.]+)":
         in_float32,
     r"on `digits100` .pairs of digits. (\d+) of (\d+);": lambda: by_one_seed((6, 7, 8, 9, 10, 13, 14), scale="quick"),
+    r"on thirty CIFAR-10 images a class (\d+) of (\d+);":
+        lambda: by_one_seed((2, 3, 4, 11, 12, 16), scale="pilot", dataset="folder:cifar10"),
+    r"on five hundred none of (\d+),": lambda: all_verdicts_stay((2, 3, 4, 11, 12, 16), "1,2", scale="subset", dataset="folder:cifar10"),
     r"on CIFAR-100 none of (\d+) when seed 2 does":
         lambda: all_verdicts_stay((6, 8, 10), "1,2", scale="pilot", dataset="folder:cifar100"),
     r"paper's 23 claims (\d+) are judged here": lambda: [claims().claim.nunique()],
     r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
-    r"NC1 is ([\d.]+) / ([\d.]+) on clean images, (\d+) / (\d+) times that on attacked ones, of which ([\d.]+) / ([\d.]+) % are":
+    r"NC1 on clean images is ([\d.]+) / ([\d.]+). On attacked ones it is (\d+) / (\d+) times as large, and ([\d.]+) / ([\d.]+) % of":
         lambda: each(lambda e: e.last("st", "clean", "nc1"), "fig2_st") + value(18) + each(attacked, "fig2_st"),
-    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). Random directions are ([\d.]+) off in the nine "
-    r"dimensions that ten classes span, ([\d.]+) / ([\d.]+) in all of \*h\*'s 128 / 256":
-        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + unrelated(9, 128, 256),
-    r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones, .* lie ([\d.]+) / ([\d.]+) rad apart":
-        lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")] + value(10),
+    r"quarter of the radius \(2/255\) (\d+) / (\d+) % are still classified rightly, and NC1 is (\d+) / (\d+) times that on clean images. "
+    r"On thirty images a class it is ([\d.]+) / ([\d.]+) times, and (\d+) / (\d+) % are right":
+        lambda: [x for data, order in (("cifar10_500", (accuracy_near, nc1_near)), ("cifar10_30", (nc1_near, accuracy_near)))
+                 for look in order for x in each(look, "fig2_st", "fig16", data=data)],
+    r"off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). For comparison, ten random vectors are ([\d.]+) off in nine dimensions, all that ten "
+    r"class means can span, and ([\d.]+) / ([\d.]+) off in the 128 / 256":
+        lambda: each(lambda e: e.last("st", "clean", "equiangular"), "fig2_st") + unrelated(9, 128, 256),
+    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's": lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at"),
+    r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones, .* lie ([\d.]+) / ([\d.]+) rad apart "
+    r"\(they begin so: ([\d.]+) / ([\d.]+) after":
+        lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")] + value(10)
+                 + each(lambda e: e.first("at", "perturbed", "simplex_similarity"), "fig2_at"),
+    r"right on ([\d.]+) / ([\d.]+) % of attacked training images, on (\d+) / (\d+) % of attacked test images. There the network is right "
+    r"on (\d+) / (\d+) %":
+        lambda: [100 * x for m, s in (("ncc_accuracy", "train"), ("ncc_accuracy", "test"), ("accuracy", "test"))
+                 for x in each(lambda e: e.last("at", "perturbed", m, s), "fig2_at")],
+    r"cosines are ([\d.]+) / ([\d.]+) times as far off as those of AT, in the original ([\d.]+) / ([\d.]+) times \(on thirty images a "
+    r"class ([\d.]+) / ([\d.]+) and ([\d.]+) / ([\d.]+) times":
+        lambda: [x for data in ("cifar10_500", "cifar10_30") for r in ("trades_frozen_bn", "trades")
+                 for x in each(lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}",
+                               data=data)],
     r"at equal fit, seed by seed, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+);": frozen_at_equal_fit,
     r"; on test images ([\d.]+) / ([\d.]+)\)":
         lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
@@ -237,18 +269,21 @@ NUMBERS = {
     r"early layers, ([\d.]+) / ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
     r"peaks after (\d+) to (\d+) of 100 epochs, at (\d+) / (\d+) %, and ends at (\d+) / (\d+) %; NC1 .* falls another (\d+) / (\d+) times":
         robust_overfitting,
-    r"turns when every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
-    r"NC1 ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
-    r"at equal loss by ([\d.]+) to (\d+) at the end, ([\d.]+) to ([\d.]+) before": at_equal_loss,
-    r"is (\d+) to (\d+) times that of AT \((\d+) in a run that broke down on its way; ([\d.]+) to ([\d.]+) on CIFAR-100\)":
+    r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
+    r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
+    r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the rate drops ([\d.]+) to ([\d.]+) times in PreActResNet18 and "
+    r"([\d.]+) to ([\d.]+) times in VGG11":
+        at_equal_loss,
+    r"is (\d+) to (\d+) times that of AT \(([\d.]+) to ([\d.]+) times on CIFAR-100\). .* its class means are ([\d.]+) to ([\d.]+) times":
         over_at_on_cifar,
+    r"two drops of the rate NC1 falls ([\d.]+) / ([\d.]+) times for ([\d.]+) to ([\d.]+) points of robust": across_the_drops,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
     r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
         at_by_rate,
     r"frozen has ([\d.]+) times the NC1 of AT at the rate of TRADES, ([\d.]+) times that at AT's own, the original ([\d.]+) and ([\d.]+)":
         subset_by_rate,
-    r"hardly: (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) on attacked ones":
-        lambda: [x for r, v in (("at", "clean"), ("st", "clean"), ("at", "perturbed"))
+    r"test\* images NC1 ends at (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) on attacked ones \(ST: (\d+) / (\d+)\)":
+        lambda: [x for v in ("clean", "perturbed") for r in ("at", "st")
                  for x in each(lambda e: e.last(r, v, "nc1", "test"), f"fig2_{r}")],
     r"most of the way, ([\d.]+) of the angle between two classes": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
