@@ -8,7 +8,7 @@ __all__ = ['GRADIENTS', 'project', 'step', 'random_perturb', 'ce_direction', 'in
 
 # %% ../nbs/05_attacks.ipynb #1ee9ace6
 import math, warnings
-from functools import partial
+from contextlib import contextmanager
 import torch, torch.nn.functional as F
 from .checks import check_attack, check_labels, choice, logits_of, norm_name
 from .models import cast_once, frozen, mode
@@ -147,15 +147,18 @@ def _begin(x, eps, norm, start, generator):
     if start == "uniform": return random_perturb(x, eps, norm, generator)
     return x.clone() if start == "clean" else x + 0.001 * torch.empty_like(x).normal_(generator=generator)
 
-def _uphill(logits, y, reference, gradient, targeted):
-    "The direction (N, C) in logit space in which the attack's objective grows."
-    if reference is not None: return kl_direction(logits, reference, gradient)
-    return ce_direction(logits, y, gradient) * (-1 if targeted else 1)
-
 def _move(x_adv, g, step_size, norm, gradient):
     "`step`; under l2 the published form divides by the norm plus 1e-10."
     if gradient != "published" or norm == "linf": return step(x_adv, g, step_size, norm)
     return x_adv + step_size * g / (_lengths(g) + 1e-10)
+
+def _objective(model, x, y, kl, targeted, gradient):
+    "The direction (N, C) in which the objective grows, of logits; and what decides between restarts, of pixels."
+    reference = logits_of(model, x).to(torch.promote_types(x.dtype, torch.float)) if kl else None
+    def uphill(z):
+        if kl: return kl_direction(z, reference, gradient)
+        return ce_direction(z, y, gradient) * (-1 if targeted else 1)
+    return uphill, lambda x_adv: objective_value(model(x_adv), y, reference, targeted)
 
 # %% ../nbs/05_attacks.ipynb #05a00005
 def _check_options(y, targeted, dtype, generator, **options):
@@ -171,13 +174,15 @@ def _check_options(y, targeted, dtype, generator, **options):
         raise ValueError("an attack needs gradients; leave torch.inference_mode() (Lightning: Trainer(inference_mode=False))")
 
 # %% ../nbs/05_attacks.ipynb #373c1634
-def _climb(model, x, eps, step_size, norm, uphill, gradient, box_first, watch, x_adv, steps, dtype=None):
-    "`steps` times step and project, from `x_adv`."
+@contextmanager
+def _attacked(model, x, bn):
+    "The model in the mode that `bn` names, its parameters frozen; no outer autocast, no graph."
+    with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen(model), torch.no_grad(): yield
+
+def _climb(model, x_adv, steps, uphill, move, dtype=None):
+    "`steps` times a gradient, and a `move` along it."
     with cast_once(model, dtype):
-        for _ in range(steps):
-            g = input_gradient(model, x_adv, uphill, dtype)
-            if watch: watch(g)
-            x_adv = project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
+        for _ in range(steps): x_adv = move(x_adv, input_gradient(model, x_adv, uphill, dtype))
     return x_adv
 
 # %% ../nbs/05_attacks.ipynb #dc5b7549
@@ -208,17 +213,19 @@ def pgd(
     if step_size is None: step_size = eps / 4
     x, y = x.as_subclass(torch.Tensor), None if y is None else y.as_subclass(torch.Tensor).long()       # fastai's dispatch otherwise
     watch = _Watch(x, 1e-10 if gradient == "published" and norm == "l2" else 0.0)
-    with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen(model), torch.no_grad():
-        reference = logits_of(model, x).to(torch.promote_types(x.dtype, torch.float)) if objective == "kl" else None
-        def uphill(z):
-            if check and objective == "ce" and not watch.looks: check_labels(y, z.shape[1])
-            return _uphill(z, y, reference, gradient, targeted)
-        exact = min(steps, 1) if objective == "kl" else 0         # steps in float32
-        climb = partial(_climb, model, x, eps, step_size, norm, uphill, gradient, box_first, watch if check or info else None)
+    kl = objective == "kl"
+    exact = min(steps, 1) if kl else 0                            # steps in float32
+    def move(x_adv, g):
+        if check or info: watch(g)
+        return project(_move(x_adv, g, step_size, norm, gradient), x, eps, norm, box_first)
+    with _attacked(model, x, bn):
+        uphill, value = _objective(model, x, y, kl, targeted, gradient)
+        def along(z):
+            if check and not kl and not watch.looks: check_labels(y, z.shape[1])
+            return uphill(z)
         def attack():
-            x_adv = climb(_begin(x, eps, norm, start, generator), exact)
-            return project(climb(x_adv, steps - exact, dtype), x, eps, norm)
-        value = lambda x_adv: objective_value(model(x_adv), y, reference, targeted)
+            x_adv = _climb(model, _begin(x, eps, norm, start, generator), exact, along, move)
+            return project(_climb(model, x_adv, steps - exact, along, move, dtype), x, eps, norm)
         worst = attack() if restarts == 1 else _worst((attack() for _ in range(restarts)), value)
     if check: _report(watch)
     return (worst, {"zero_gradient": watch.share}) if info else worst
