@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGIME', 'Standard', 'Adversarial', 'Trades', 'TradesFrozenBN', 'AdversarialFrozenBN', 'StandardFrozenBN', 'regime',
-           'bn_momentum', 'bn_counts', 'learning_rate', 'set_lr', 'start', 'train_step', 'train_epoch', 'Diverged',
-           'plain_step', 'plain_pgd']
+           'bn_momentum', 'twice', 'first_and_third', 'second', 'bn_counts', 'learning_rate', 'set_lr', 'start',
+           'train_step', 'train_epoch', 'Diverged', 'plain_step', 'plain_pgd']
 
 # %% ../nbs/07_train.ipynb #c65f6dc4
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ class Adversarial(Standard):
                    generator=gen, dtype=self.dtype, check=False)
 
     def loss(self, model, x, x_adv, y):
-        with bn_momentum(model, lambda m: 1 - (1 - m)**2): z = self.logits(model, x_adv)
+        with bn_momentum(model, twice): z = self.logits(model, x_adv)
         with torch.no_grad(): self.logits(model, x)
         return F.cross_entropy(z, y)
 
@@ -62,8 +62,8 @@ class Trades(Standard):
                    objective="kl", start="gaussian", box_first=l2, generator=gen, dtype=self.dtype, check=False)
 
     def loss(self, model, x, x_adv, y):
-        with bn_momentum(model, lambda m: (m * (1 - m)**2 + m) / (1 - m * (1 - m))): clean = self.logits(model, x)
-        with bn_momentum(model, lambda m: m * (1 - m)): adv = self.logits(model, x_adv)
+        with bn_momentum(model, first_and_third): clean = self.logits(model, x)
+        with bn_momentum(model, second): adv = self.logits(model, x_adv)
         kl = F.kl_div(adv.log_softmax(1), clean.log_softmax(1), reduction="batchmean", log_target=True)
         return F.cross_entropy(clean, y) + self.c.beta * kl
 
@@ -94,12 +94,16 @@ def regime(c: Config) -> Standard:
 # %% ../nbs/07_train.ipynb #bce44711
 @contextmanager
 def bn_momentum(model, rule):
-    "For exactly one forward pass: running statistics move with momentum `rule(m)`."
+    "For exactly one forward pass: running statistics move with momentum `rule(m)`, m being that of the batch norm."
     norms = [(m, m.momentum) for m in model.modules() if isinstance(m, _BatchNorm)]
     for m, momentum in norms: m.momentum = rule(momentum)
     try: yield
     finally:
         for m, momentum in norms: m.momentum = momentum
+
+def twice(m): return 1 - (1 - m)**2                                         # AT: two updates by one batch
+def first_and_third(m): return (m * (1 - m)**2 + m) / (1 - second(m))        # TRADES: clean, perturbed, clean
+def second(m): return m * (1 - m)
 
 # %% ../nbs/07_train.ipynb #07b00002
 @contextmanager
@@ -147,6 +151,23 @@ def train_step(reg: Standard, model, opt, x, y, gen):
     opt.step()
     return x_adv, loss.detach()
 
+# %% ../nbs/07_train.ipynb #5191ccab
+@contextmanager
+def _too_few(n, c):
+    "Says what to do where `n` images leave a last batch that batch norm refuses."
+    try: yield
+    except ValueError as e:
+        if "more than 1 value" not in str(e): raise
+        raise ValueError(f"{n} images in batches of {c.batch_size} leave a batch of one, too few for batch norm ({e}); "
+                         "choose another batch_size") from e
+
+def _put(kept, rows, x_adv, x):
+    "`kept`, the images in the order and shape of `x` (made with the first batch), with `x_adv` in its `rows`."
+    if x_adv is None: return None
+    if kept is None: kept = torch.empty(x.shape, device=x.device, memory_format=torch.channels_last)
+    kept[rows] = x_adv
+    return kept
+
 # %% ../nbs/07_train.ipynb #5191ccaa
 @torch.enable_grad()
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
@@ -156,19 +177,12 @@ def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = Fals
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)
     order, gen = batches(n, c.batch_size, device, c.seed, epoch), generator(device, c.seed, "attack", epoch)
-    kept = None
     model.train(reg.training)
-    losses = []
+    kept, losses = None, []
     for i, rows in enumerate(order):
         set_lr(opt, learning_rate(c, epoch, i, len(order)))
-        try: x_adv, loss = step(pixels(data.train.x[rows]), data.train.y[rows], gen)
-        except ValueError as e:
-            if "more than 1 value" not in str(e): raise
-            raise ValueError(f"{n} images in batches of {c.batch_size} leave a batch of one, too few for batch norm ({e}); "
-                             "choose another batch_size") from e
-        if keep and x_adv is not None:
-            if kept is None: kept = torch.empty(data.train.x.shape, device=device, memory_format=torch.channels_last)
-            kept[rows] = x_adv
+        with _too_few(n, c): x_adv, loss = step(pixels(data.train.x[rows]), data.train.y[rows], gen)
+        if keep: kept = _put(kept, rows, x_adv, data.train.x)
         losses.append(loss * len(rows))
         if on_batch: on_batch()
     return _mean_loss(torch.stack(losses), n, c, epoch), kept
