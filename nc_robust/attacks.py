@@ -10,7 +10,7 @@ __all__ = ['GRADIENTS', 'project', 'step', 'random_perturb', 'ce_direction', 'in
 import math, warnings
 from contextlib import contextmanager
 import torch, torch.nn.functional as F
-from .checks import check_attack, check_labels, choice, logits_of, norm_name
+from .checks import check_attack, check_generator, check_labels, choice, logits_of, norm_name
 from .models import cast_once, frozen, mode
 
 # %% ../nbs/05_attacks.ipynb #05a00001
@@ -45,7 +45,9 @@ def step(x_adv, grad, step_size: float, norm: str = "linf"):
 # %% ../nbs/05_attacks.ipynb #21a60709
 def random_perturb(x, eps: float, norm: str = "linf", generator=None):
     """Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape. linf: uniform in the
-    ball; l2: a random direction, its length uniform in [0, eps] (as in the paper's code). `ValueError` unless eps >= 0."""
+    ball; l2: a random direction, its length uniform in [0, eps] (as in the paper's code). Random numbers are those of `generator`, on the
+    device of `x` (None: the global ones). `ValueError` unless eps >= 0."""
+    check_generator(generator)
     if not eps >= 0: raise ValueError(f"eps must be a number >= 0, got {eps}")
     if norm_name(norm) == "linf":
         delta = torch.empty_like(x).uniform_(-1, 1, generator=generator) * eps
@@ -162,16 +164,24 @@ def _objective(model, x, y, kl, targeted, gradient):
 
 # %% ../nbs/05_attacks.ipynb #05a00005
 def _check_options(y, targeted, dtype, generator, **options):
+    if dtype is torch.float32: raise ValueError("dtype is that of autocast; None leaves the passes in the model's own")
     choice("dtype", dtype, (None, torch.bfloat16, torch.float16))
     for name, allowed in dict(objective=("ce", "kl"), start=("uniform", "gaussian", "clean"), bn=("eval", "train"),
                               gradient=GRADIENTS).items(): choice(name, options[name], allowed)
     if options["objective"] == "ce" and y is None: raise ValueError("y may be None only with objective='kl'; cross-entropy needs labels")
     if options["objective"] == "kl" and targeted:
         raise ValueError("objective='kl' has no targets; use objective='ce' with targeted=True")
-    if not isinstance(generator, torch.Generator | None):
-        raise ValueError(f"generator must be a torch.Generator, got {generator!r}; torch.Generator(x.device).manual_seed(0) makes one")
+    check_generator(generator)
     if torch.is_inference_mode_enabled():
         raise ValueError("an attack needs gradients; leave torch.inference_mode() (Lightning: Trainer(inference_mode=False))")
+
+# %% ../nbs/05_attacks.ipynb #05a00006
+def _check_logits(z, y):
+    "What the first logits (N, C) tell: whether the labels `y` (if any) are of their classes, and whether they are logits at all."
+    if y is not None: check_labels(y, z.shape[1])
+    if z.min() >= 0 and (z.sum(1) - 1).abs().max() < 1e-4:
+        warnings.warn("the model gives probabilities, on which the attack is weak; leave its softmax out, so that it gives logits",
+                      stacklevel=7)
 
 # %% ../nbs/05_attacks.ipynb #373c1634
 @contextmanager
@@ -221,7 +231,7 @@ def pgd(
     with _attacked(model, x, bn):
         uphill, value = _objective(model, x, y, kl, targeted, gradient)
         def along(z):
-            if check and not kl and not watch.looks: check_labels(y, z.shape[1])
+            if check and not watch.looks: _check_logits(z, None if kl else y)
             return uphill(z)
         def attack():
             x_adv = _climb(model, _begin(x, eps, norm, start, generator), exact, along, move)
@@ -232,9 +242,11 @@ def pgd(
 
 # %% ../nbs/05_attacks.ipynb #8fa8ce3e
 def gaussian(x, eps: float, norm: str = "linf", generator=None):
-    """Pixels `x` (N, channels, height, width) with Gaussian noise of the size of the attack, clipped to [0, 1]; same shape.
-    Raises `ValueError` on what is no image and on eps < 0."""
+    """Pixels `x` (N, channels, height, width) with Gaussian noise, clipped to [0, 1]; same shape. Its deviation is `eps` for each pixel,
+    under l2 it is then shortened to length `eps` at most. Random numbers as of `random_perturb`. Raises `ValueError` on what is no
+    image and on eps < 0."""
     check_attack(x, None, eps, 0, 0, norm)
+    check_generator(generator)
     x = x.detach().as_subclass(torch.Tensor)
     noise = torch.empty_like(x).normal_(generator=generator)
     if norm_name(norm) == "linf": return (x + eps * noise).clamp(0, 1)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'choice', 'number', 'norm_name', 'radius', 'same_device', 'described', 'class_labels', 'check_labels',
-           'check_pixels', 'check_attack', 'logits_of']
+           'check_pixels', 'check_attack', 'check_generator', 'logits_of']
 
 # %% ../nbs/00_checks.ipynb #00ch0003
 import difflib, math, numbers
@@ -25,12 +25,14 @@ def choice(
 # %% ../nbs/00_checks.ipynb #64a2f548
 def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool = False):
     "`value` as a plain number if it is finite and in [`low`, `high`] (and whole, if asked); a `ValueError` that names it otherwise."
+    if torch.is_tensor(value) and value.ndim == 0: value = value.item()
     is_number = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
     try: good = is_number and math.isfinite(value) and low <= value <= high
     except OverflowError: good = False
     if not good:
         most = f"; at most {high:g}" if is_number and value > high else ""
-        raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}")
+        one = "; give one for all" if hasattr(value, "shape") else ""
+        raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}{one}")
     return int(value) if whole else float(value)
 
 # %% ../nbs/00_checks.ipynb #ebd68d62
@@ -46,7 +48,8 @@ def radius(name: str, value, norm="l2") -> float:
     "A radius or step size in pixels of [0, 1] as a plain number. `ValueError` below 0, or under linf above 1."
     value = number(name, value, high=1e6)
     if value <= 1 or norm_name(norm) != "linf": return value
-    raise ValueError(f"{name}={value:g} is more than the whole range of a pixel, [0, 1]; did you mean {value:g}/255?")
+    meant = f"; did you mean {value:g}/255?" if value <= 255 else ""
+    raise ValueError(f"{name}={value:g} is more than the whole range of a pixel, [0, 1]{meant}")
 
 # %% ../nbs/00_checks.ipynb #7d11c5a1
 def same_device(**tensors):
@@ -66,7 +69,8 @@ def class_labels(y, n: int):
     "The `n` labels `y` (N,) as int64; a `ValueError` that says how to convert what is not such a tensor."
     shape = tuple(y.shape) if torch.is_tensor(y) else None
     if shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.as_subclass(torch.Tensor).long()
-    remedy = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them"}.get(shape, "")
+    known = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them", (): "; .view(1) makes one row"}
+    remedy = known.get(shape, "")
     if shape and shape[0] == n and len(shape) == 2 and not remedy: remedy = "; .argmax(1), if it is one-hot"
     raise ValueError(f"y must hold {n} whole-number labels, one for each row, got {described(y)}{remedy}")
 
@@ -93,6 +97,8 @@ def check_pixels(x):
 # %% ../nbs/00_checks.ipynb #b64962e6
 def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
+    if model is not None and (not callable(model) or isinstance(model, type)):
+        raise ValueError(f"model must be a network or a function from pixels to logits, got {model!r}")
     for name, v in (("eps", eps), ("step_size", step_size)): radius(name, v, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
     same_device(x=x, y=y, model=next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None)
@@ -102,6 +108,12 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     if y is not None: class_labels(y, len(x))
     if norm_name(norm) == "l2" and eps > (diagonal := x[0].numel()**0.5):
         raise ValueError(f"eps={eps:g} is more than any two such images can lie apart, {diagonal:.3g}; did you mean {eps:g}/255?")
+
+# %% ../nbs/00_checks.ipynb #09361a94
+def check_generator(generator):
+    "Raise a `ValueError` unless `generator` is a `torch.Generator`, or None."
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(f"generator must be a torch.Generator, got {generator!r}; torch.Generator(x.device).manual_seed(0) makes one")
 
 # %% ../nbs/00_checks.ipynb #04a00003
 def logits_of(model, x):
@@ -114,8 +126,9 @@ def logits_of(model, x):
         remedy = f"`lambda x: model(x.to({w.dtype}))`, after model.eval()" if coarse else f"x.to({w.dtype}), or model.to({x.dtype})"
         raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give {remedy}") from e
     if not torch.is_tensor(z) or z.ndim != 2:
-        raise ValueError(f"the model must return logits (N, C), got {tuple(z.shape) if torch.is_tensor(z) else type(z).__name__}"
-                         f"{'' if torch.is_tensor(z) else '; take them out, model.eval() first: lambda x: model(x)[0]'}")
+        out = ".logits" if hasattr(z, "logits") else '["logits"]' if isinstance(z, dict) else "[0]"
+        raise ValueError("the model must return logits (N, C), got " + (str(tuple(z.shape)) if torch.is_tensor(z) else
+                         f"{type(z).__name__}; take them out, model.eval() first: lambda x: model(x){out}"))
     if z.shape[1] < 2:
         raise ValueError("the model returns one logit; two classes need two, model.eval() first: "
                          "lambda x: torch.cat([-model(x), model(x)], 1)")

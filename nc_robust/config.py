@@ -8,7 +8,7 @@ __all__ = ['REGIMES', 'ARCHS', 'DATASETS', 'SCALES', 'PRECISIONS', 'LEAST', 'SET
            'from_text', 'parameters', 'listed']
 
 # %% ../nbs/01_config.ipynb #38704a98
-import ast, hashlib, json, os, re
+import ast, hashlib, json, numbers, os, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import torch
@@ -62,10 +62,11 @@ def _known_data(name) -> str:
     if name == "folder:": raise ValueError("dataset='folder:' names no folder; give folder:<path>")
     if name.startswith("folder:"): return name
     if "/" in name: raise ValueError(f"unknown dataset {name!r}; did you mean folder:{name}?")
-    return choice("dataset (or folder:<path>)", name, DATASETS)
+    return choice("dataset", name, (*DATASETS, "folder:<path>"))
 
 def _fractions(milestones) -> tuple:
-    if not isinstance(milestones, (tuple, list)) or any(number("a milestone", m, high=1) == 0 for m in milestones):
+    good = lambda m: isinstance(m, numbers.Real) and not isinstance(m, bool) and 0 < m <= 1
+    if not isinstance(milestones, (tuple, list)) or not all(map(good, milestones)):
         raise ValueError(f"milestones are fractions of training in (0, 1], such as [0.5, 0.75]; got {milestones!r}")
     return tuple(map(float, milestones))
 
@@ -176,9 +177,10 @@ def from_text(text: str):
     "What a word on a command line means: JSON (`3`, `true`, `[0.5]`), a fraction such as `8/255`, or the word itself."
     try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except json.JSONDecodeError:
-        if not re.fullmatch(r"\d*\.?\d+/[1-9]\d*|\.\d+", text): return text
         over, _, under = text.partition("/")
-        return float(over) / float(under or 1)
+        if not re.fullmatch(r"[+-]?[\d.][\d.e+-]*", over) or "nan" in under: return text
+        try: return float(over) / float(under or 1)
+        except (ValueError, ZeroDivisionError): return text
 
 # %% ../nbs/01_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:
@@ -195,8 +197,7 @@ def parameters(
     cells = [(c, _assigned(c)) for c in namespace.get("In", [])]            # the last of each kind: corrected and run again
     injected = [names for c, names in cells if c.startswith("# Parameters\n")][-1:]
     own = [names for _, names in cells if 2 * len(names & set(allowed)) > len(allowed)][-1:]
-    for name in sorted(set().union(*injected, *own) - set(allowed)):
-        raise ValueError(f"unknown parameter {name!r}; this notebook takes: {', '.join(allowed)}")
+    for name in sorted(set().union(*injected, *own)): choice("parameter", name, allowed)
     given = {name: from_text(v) if isinstance(v := namespace.get(name), str) else v for name in allowed}
     for name, values in allowed.items():
         if values is not None: choice(name, given[name], values)

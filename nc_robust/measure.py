@@ -132,7 +132,7 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
     x, y, C, out, picture, clean = pixels(s.x), s.y, data.num_classes, [], {}, None
     for name in views:
         if on_view: on_view()
-        v = make_view(name, model, x, y, c, C, crafted)
+        with mode(model, False): v = make_view(name, model, x, y, c, C, crafted)
         logits, h = score(model, v.x)
         if not (logits.isfinite().all() and h.isfinite().all()):
             raise Diverged(f"the representations of {split} images ({name}) are not finite after epoch {epoch} "
