@@ -155,10 +155,10 @@ def peak_memory(call) -> int:
     return live.peak
 
 # %% ../nbs/19_bench.ipynb #b42851e9
-def bench_nc1(widths, n: int = 1000, C: int = 10, limit: int = 2048, device="cpu") -> pd.DataFrame:
-    """Seconds and peak memory of NC1 by its definition (up to p = `limit`) and by `neural_collapse`, which computes
+def bench_nc1(widths, n: int = 1000, device="cpu") -> pd.DataFrame:
+    """Seconds and peak memory of NC1 by its definition (up to p = 2,048) and by `neural_collapse`, which computes
     all metrics; and their relative difference."""
-    out, gen = [], generator(device, 0, "nc1")
+    out, gen, C, limit = [], generator(device, 0, "nc1"), 10, 2048
     for p in widths:
         y = torch.arange(n, device=device) % C
         h = torch.randn(n, p, generator=gen, device=device) + 3 * torch.randn(C, p, generator=gen, device=device)[y]

@@ -333,7 +333,7 @@ def _extreme(steps, of):
 # %% ../nbs/17_claims.ipynb #87c6abc2
 @claim(22, "AT with smaller radii: NC at the full radius improves monotonically with the radius of training", (15,), AT)
 def _(e, r):
-    steps = _steps(e, e.t, "eps")
+    steps = _steps(e, e.t[e.t.regime == r], "eps")
     v, metric = _extreme(steps, max)
     return (v, all(b < a or a == b == 0 for a, b, _ in steps),
             f"largest ratio of an NC metric ({metric}) at a radius to that at the next smaller one < 1; all NC metrics that rise: "
@@ -342,7 +342,8 @@ def _(e, r):
 # %% ../nbs/17_claims.ipynb #74d43dfd
 @claim(23, "ST: every NC metric grows monotonically with the radius of the attack", (16,), ST)
 def _(e, r):
-    steps = _steps(e, e.t.assign(measured=e.t["view"].str.removeprefix("eps=").astype(float)), "measured")
+    t = e.t[e.t.regime == r]
+    steps = _steps(e, t.assign(measured=t["view"].str.removeprefix("eps=").astype(float)), "measured")
     v, metric = _extreme(steps, min)
     return (v, all(b > a for a, b, _ in steps),
             f"smallest ratio of an NC metric ({metric}) at a radius to that at the next smaller one > 1; all NC metrics that fall: "

@@ -198,7 +198,8 @@ def parameters(
     injected = [names for c, names in cells if c.startswith("# Parameters\n")][-1:]
     own = [names for _, names in cells if 2 * len(names & set(allowed)) > len(allowed)][-1:]
     for name in sorted(set().union(*injected, *own)): choice("parameter", name, allowed)
-    given = {name: from_text(v) if isinstance(v := namespace.get(name), str) else v for name in allowed}
+    given = {name: from_text(v) if isinstance(v := namespace.get(name), str) and name not in ("data_root", "dataset") else v
+             for name in allowed}                                            # a path may look like a fraction
     for name, values in allowed.items():
         if values is not None: choice(name, given[name], values)
     return given

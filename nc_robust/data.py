@@ -15,7 +15,7 @@ import numpy as np, torch
 from tqdm.std import tqdm
 from .checks import choice, described, number
 from .config import DATASETS, folder_of
-from .files import alone, cache_dir, named, seal, set_aside, unseal, write_bytes
+from .files import alone, cache_dir, named, seal, unseal, whole, write_bytes
 
 # %% ../nbs/03_data.ipynb #cdaaa4b7
 @dataclass
@@ -155,10 +155,7 @@ def _cached(key: str, make):
                 with suppress(OSError): old.unlink()                                                          # another's, perhaps
     return arrays
 
-def _from_cache(path):
-    if not path.exists(): return None
-    try: return dict(np.load(io.BytesIO(unseal(path, LABEL))))
-    except ValueError as e: set_aside(path, e)
+def _from_cache(path): return whole(path, lambda p: dict(np.load(io.BytesIO(unseal(p, LABEL)))))
 
 # %% ../nbs/03_data.ipynb #c0b956ea
 def fingerprint(dataset: str) -> str:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHECKPOINT', 'TABLE', 'repository', 'named', 'cache_dir', 'runs_root', 'out_folder', 'write_bytes', 'not_written',
            'hold', 'alone', 'seal', 'unseal', 'save_state', 'load_state', 'save_table', 'read_table', 'read_head',
-           'set_aside']
+           'set_aside', 'whole']
 
 # %% ../nbs/02_files.ipynb #58b3b025
 import errno, glob, gzip, hashlib, io, os, pickle, re, secrets, zlib
@@ -137,3 +137,9 @@ def set_aside(path: Path, why) -> Path:
     except FileNotFoundError: return aside                        # another process was quicker, and has said so
     print(f"{why}; set aside as {aside.name}")
     return aside
+
+def whole(path: Path, read):
+    "`read(path)`; None if there is no such file, or a damaged one (`ValueError`), which is set aside."
+    if not path.exists(): return None
+    try: return read(path)
+    except ValueError as e: set_aside(path, e)

@@ -9,44 +9,36 @@ __all__ = ['ADAPTIVE_IMAGES', 'layer_metrics', 'measure_layers', 'accuracy', 'Ne
 # %% ../nbs/10_layers.ipynb #09b00003
 from functools import partial
 import torch, torch.nn as nn
-from .checks import check_labels, class_labels
+from .checks import check_labels, check_pixels, choice, class_labels, logits_of, number
 from .config import Config
 from .data import Data, pixels
-from .measure import View, at_once, attack, check_features, make_view, records
-from .metrics import Means, SecondPass, Simplex, nc1_spectrum, summary, warn_if_coarse
+from .measure import View, at_once, attack, by_batch, make_view, records
+from .metrics import Simplex, nc1_spectrum, summary, two_passes
 from .models import mode, representations, strict_fp32
 
 # %% ../nbs/10_layers.ipynb #a4d295bc
 def _by_batch(model, layers, x, y, pool):
     "`({layer: h}, labels, decisions)` of pixels `x` with labels `y`, batch by batch."
-    n = at_once(x)
-    for xi, yi in zip(x.split(n), y.split(n)):
-        logits, h = representations(model, xi, layers, pool)
-        check_features(model, logits, h.get("features"))
-        yield h, yi, logits.argmax(1)
+    for (z, h), yi in zip(by_batch(model, x, layers, pool), y.split(at_once(x))): yield h, yi, z.argmax(1)
 
 # %% ../nbs/10_layers.ipynb #d7f90cbb
 @torch.no_grad()
 def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None):
     """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
-    `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own).
-    `ValueError` on labels that do not fit the images, or not in 0..C-1; raises what `representations` and `check_features` do."""
-    if not len(view.x): raise ValueError("the view has no images: nothing to measure")
+    `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own). `pool`: as of
+    `representations`. `ValueError` on what is no view of images, on labels that do not fit them, or not in 0..C-1, and on references
+    without one of the layers; raises what `representations` and `check_features` do."""
+    if not isinstance(view, View): raise ValueError(f"view must be a View(x, y) of pixels and labels, got {type(view).__name__}")
+    check_pixels(view.x)
+    number("num_classes", num_classes, low=2, whole=True)
     check_labels(y := class_labels(view.y, len(view.x)), num_classes)
     layers = getattr(model, "layers", {})
-    each = partial(_by_batch, model, layers, view.x, y, pool)
+    for l in layers if references else (): choice("layer of references", l, references)
     with mode(model, False), strict_fp32():
-        means = {l: Means(num_classes) for l in layers}
-        for h, yi, _ in each():
-            for l in h: means[l].add(h[l], yi)
-        simplices = {l: Simplex(m.means, m.counts, h[l].dtype) for l, m in means.items()}
-        warn_if_coarse(h["features"].dtype, simplices["features"])
-        spreads = {l: SecondPass(s, (references or simplices)[l]) for l, s in simplices.items()}
-        for h, yi, decision in each():
-            for l in h: spreads[l].add(h[l], yi, decision)
+        spreads = two_passes(partial(_by_batch, model, layers, view.x, y, pool), num_classes, references)
     found = {l: summary(s, model.linear.weight.detach() if l == "features" else None) for l, s in spreads.items()}
     found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
-    return found, simplices
+    return found, {l: s.simplex for l, s in spreads.items()}
 
 # %% ../nbs/10_layers.ipynb #2d991b3c
 def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
@@ -68,9 +60,10 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
 @torch.no_grad()
 def accuracy(net, x, y) -> float:
     "The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32."
+    check_pixels(x)
     y = class_labels(y, len(x))
     with mode(net, False), strict_fp32():
-        return torch.cat([net(xi).argmax(1) for xi in x.split(at_once(x))]).eq(y).double().mean().item()
+        return torch.cat([logits_of(net, xi).argmax(1) for xi in x.split(at_once(x))]).eq(y).double().mean().item()
 
 # %% ../nbs/10_layers.ipynb #8ada0002
 class NearestCentre(nn.Module):

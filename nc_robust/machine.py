@@ -23,7 +23,7 @@ def usable_device(given=None) -> str:
         torch.empty(0, device=given)
         if torch.device(given).type == "meta": raise TypeError("its tensors hold no values")
     except (RuntimeError, AssertionError, TypeError) as e:
-        why = "there is no such kind" if "Expected one of" in str(e) else str(e).splitlines()[0][:120]
+        why = "there is no such kind" if "Expected one of" in str(e) else str(e).split(". ")[0].splitlines()[0]
         raise ValueError(f"device {given!r} is not available here ({why}); give cpu or cuda, or none: "
                          "then a GPU is used where there is one") from e
     return "cpu" if torch.device(given).type == "cpu" else str(torch.device(given))
@@ -119,7 +119,7 @@ def joined(before: dict, now: dict) -> dict:
     return before | {k: old[k] if v in old[k].split("; ") else f"{old[k]}; {v}" for k, v in now.items()}
 
 # %% ../nbs/11_machine.ipynb #09a0c0d3
-def changed(head: dict) -> list:
-    "The `MAKERS` that are other now than those of the table with this `head` (of a run in several sittings: than any of them)."
-    then = set(re.split("[,;] ", head.get("code", code())))
+def changed(then: str) -> list:
+    "The `MAKERS` that are other now than in `then`, what `code` said (in several sittings: than in any); none if it is not known."
+    then = set(re.split("[,;] ", then or code()))
     return [m for m, now in zip(MAKERS, code().split(", ")) if {t for t in then if t.startswith(f"{m}=")} != {now}]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Means', 'class_means', 'Simplex', 'equinorm', 'equiangular', 'self_duality', 'angles', 'etf_angle',
            'angular_distance', 'simplex_similarity', 'nc1_pinv', 'Spread', 'nc1_spectrum', 'SecondPass', 'summary',
-           'warn_if_coarse', 'neural_collapse', 'neural_collapse_batches']
+           'two_passes', 'neural_collapse', 'neural_collapse_batches']
 
 # %% ../nbs/06_metrics.ipynb #ba345512
 import math, numbers, warnings
@@ -171,7 +171,7 @@ class Spread:
         x = self.simplex
         if x.C < x.num_classes and not x.present[y].all():
             raise ValueError("a label of the second pass was not among those of the first; feed the same points again")
-        away = z - x.vertices[x.present.long().cumsum(0)[y] - 1]         # of each point from its class mean
+        away = z - x.vertices[torch.searchsorted(x.classes, y)]         # of each point from its class mean
         self.squares, self.drift, self.n = self.squares + away.square().sum(0), self.drift + away.sum(0), self.n + len(z)
 
     def merge(self, other):
@@ -243,8 +243,8 @@ def _check_shapes(h, shapes, **given):
             raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}"
                              + "; h has a column for each class: are these the logits? h is what enters the last layer" * logits)
         same_device(h=h, **{name: t})
-        absent = t.isnan().all(1) if name == "reference" else torch.zeros(len(t), dtype=torch.bool, device=t.device)
-        if not t[~absent].isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
+        there = t[~t.isnan().all(1)] if name == "reference" else t                   # NaN throughout: a class without points
+        if not there.isfinite().all(): raise ValueError(f"{name} has NaN or infinite entries; the network has diverged")
 
 # %% ../nbs/06_metrics.ipynb #c98cdce6
 def _same_points(spread, first, second):
@@ -259,28 +259,45 @@ def _same_points(spread, first, second):
                          "no new random numbers, the network in eval mode")
 
 # %% ../nbs/06_metrics.ipynb #05c00002
-def warn_if_coarse(dtype, simplex):
-    "Say so if features in `dtype` (bfloat16, float16) are too coarse to measure spreads by."
+def _warn(means, simplex, dtype):
+    "Say what these points cannot show: classes without any, one point a class, features in `dtype` too coarse to measure spreads by."
+    say = lambda text: warnings.warn(text, stacklevel=7)
+    if simplex.C < simplex.num_classes: say(f"only {simplex.C} of {simplex.num_classes} classes have points; the others are left out")
+    if means.counts.max() == 1: say("there is one point a class: no spread, so NC1 is 0 whatever the network does")
     if (f := torch.finfo(dtype)).bits < 32:
-        warnings.warn(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, "
-                      f"{simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast",
-                      stacklevel=4)
+        say(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, "
+            f"{simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast")
 
 # %% ../nbs/06_metrics.ipynb #05c00022
 @torch.no_grad()
-def _two_passes(batches, num_classes, weight, bias, reference):
-    m, dtype = Means(num_classes), None
-    for h, y in batches(): dtype = max(dtype or h.dtype, h.dtype, key=lambda d: torch.finfo(d).eps); m.add(h, y)     # the coarsest
-    if dtype is None: raise ValueError("there is no batch: nothing to measure")
-    simplex = Simplex(m.means, m.counts, dtype)
-    warn_if_coarse(dtype, simplex)
-    spread, seen = SecondPass(simplex, None if reference is None else Simplex(reference, dtype=dtype)), Means(num_classes)
-    for h, y in batches():
-        seen.add(h[:, :0], y)                                    # the labels alone
-        z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
-        spread.add(h, y, None if z is None else z.argmax(1))
-    _same_points(spread, m, seen)
-    return summary(spread, weight)
+def two_passes(batches, num_classes: int, references=None) -> dict:
+    """{layer: its finished `SecondPass`} of what `batches()`, called twice, yields: {layer: h (N, p)}, labels (N,), decisions (N,) or None.
+    `references`: {layer: simplex}, as of `SecondPass`. `ValueError` unless both times the same points come."""
+    means, coarsest, seen = {}, {}, Means(num_classes)
+    for h, y, _ in batches():
+        for l in h:
+            means[l] = means.get(l, Means(num_classes)).add(h[l], y)
+            coarsest[l] = max(coarsest.get(l, h[l].dtype), h[l].dtype, key=lambda d: torch.finfo(d).eps)
+    if not means: raise ValueError("there is no batch: nothing to measure")
+    simplices = {l: Simplex(m.means, m.counts, coarsest[l]) for l, m in means.items()}
+    *_, last = simplices
+    _warn(means[last], simplices[last], coarsest[last])
+    spreads = {l: SecondPass(s, references and references[l]) for l, s in simplices.items()}
+    for h, y, decision in batches():
+        seen.add(h[last][:, :0], y)                              # the labels alone
+        for l in h: spreads[l].add(h[l], y, decision)
+    for l, s in spreads.items(): _same_points(s, means[l], seen)
+    return spreads
+
+# %% ../nbs/06_metrics.ipynb #05c00023
+def _one_layer(batches, num_classes, weight, bias, reference):
+    "`neural_collapse` of the pairs (h, y) that `batches()` yields."
+    def each():
+        for h, y in batches():
+            z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
+            yield {"h": h}, y, None if z is None else z.argmax(1)
+    references = None if reference is None else {"h": Simplex(reference)}
+    return summary(two_passes(each, num_classes, references)["h"], weight)
 
 # %% ../nbs/06_metrics.ipynb #11b56394
 def neural_collapse(
@@ -296,10 +313,10 @@ def neural_collapse(
     if num_classes is None:
         given = weight if weight is not None else reference
         whole = torch.is_tensor(y) and not y.is_floating_point() and y.numel()
-        num_classes = len(given) if torch.is_tensor(given) else int(y.long().max()) + 1 if whole else 2
+        num_classes = len(given) if torch.is_tensor(given) and given.ndim else int(y.long().max()) + 1 if whole else 2
     h, y = _checked(h, y, num_classes)
     _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
-    return _two_passes(lambda: _pieces(h, y, num_classes), num_classes, weight, bias, reference)
+    return _one_layer(lambda: _pieces(h, y, num_classes), num_classes, weight, bias, reference)
 
 # %% ../nbs/06_metrics.ipynb #05c00004
 def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, reference=None) -> dict:
@@ -315,4 +332,4 @@ def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, r
             if h.shape[1] != (p := p or h.shape[1]): raise ValueError(f"a batch has h of {h.shape[1]} dimensions, those before it {p}")
             _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)
             yield h, y
-    return _two_passes(checked, num_classes, weight, bias, reference)
+    return _one_layer(checked, num_classes, weight, bias, reference)

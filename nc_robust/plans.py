@@ -7,7 +7,7 @@ __all__ = ['USAGE', 'KEYS', 'plan', 'seconds_per_epoch', 'apart', 'announce', 'm
            'collect', 'carried']
 
 # %% ../nbs/14_plans.ipynb #5d1f0a12
-import json, subprocess, sys, time
+import json, os, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 import pandas as pd, torch
@@ -19,14 +19,15 @@ from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .replay import fast_step
 from .results import extra
-from .runs import Run, Stopped, finished, history, length, published, same_code, time_left, trained
+from .runs import Run, Stopped, finished, history, length, published, countdown, same_code, trained
 from .train import regime, start
 
 # %% ../nbs/14_plans.ipynb #0c459684
-def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, **given) -> list:
+def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, device=None, **given) -> list:
     "The `Run`s of all combinations; nothing is trained yet. `given`: fields of `Config`, None for the scale's own."
+    if "seed" in given: raise ValueError("a plan takes seeds, one or several, not seed")
     exact = given.get("precision") is not None                     # of published runs: else whichever precision there is
-    return [Run(configure(r, a, scale, classes=classes, seed=s, **given), data_root, source, exact=exact)
+    return [Run(configure(r, a, scale, classes=classes, seed=s, **given), data_root, source, device, exact)
             for r in listed("regime", regimes) for a in listed("archs", archs) for s in listed("seeds", seeds, int)]
 
 # %% ../nbs/14_plans.ipynb #6dab1da6
@@ -65,6 +66,10 @@ def _todo(runs, name):
     if lost: print("finished, but the weights are gone, or of an earlier epoch; trained again: " + ", ".join(lost))
     return [(r, n) for r in runs if (n := lost.get(r.name, r.c.epochs - r.epochs_done))]
 
+def _to_measure(runs, name):
+    "Those of `runs` whose table `name`, beside the history, is not there yet."
+    return [r for r in runs if name not in ("history", "pictures") and r.source != "published" and not r.table_file(name).exists()]
+
 # %% ../nbs/14_plans.ipynb #ee717140
 def _about(runs) -> str:
     "Data, sizes and radii of `runs`, and on what they are made, in a line."
@@ -87,7 +92,7 @@ def _name_changes(runs):
     found = {}
     for r in filter(finished, runs):
         for f in r.folder.glob("*.csv"):
-            try: found.setdefault(r.name, set()).update(changed(read_head(f)))
+            try: found.setdefault(r.name, set()).update(changed(read_head(f).get("code")))
             except (OSError, ValueError): pass                        # who reads the table says what is wrong with it
     if found := {name: what for name, what in found.items() if what}:
         print(f"{', '.join(sorted(set().union(*found.values())))} changed since these were made; "
@@ -103,6 +108,7 @@ def announce(runs: list, max_minutes: float = None, name: str = "history"):
             if not finished(r) and (s := r.state()): same_code(r, s)
         _name_changes(runs)
     if todo := _todo(runs, name): print(f"{len(todo)} to train: about {_duration(todo, max_minutes)}"); return
+    if left := _to_measure(runs, name): print(f"all of them are finished; {len(left)} to measure: {name}"); return
     cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if (n := length(r)) != r.c.epochs)
     print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read")
 
@@ -112,7 +118,7 @@ USAGE = f"""nc-robust-run key=value ...     trains or resumes one run and prints
   scale={'|'.join(SCALES)}
   dataset={'|'.join(DATASETS)}|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
   norm={'|'.join(NORMS)}  eps=8/255  epochs=... and every other field of Config      device=cpu
-  max_minutes=60  stops cleanly; the same command goes on      quiet=true  a line an epoch instead of a bar"""
+  max_minutes=60  stops cleanly, with exit status 75; the same command goes on      quiet=true  a line an epoch instead of a bar"""
 KEYS = (*(f.name for f in fields(Config)), "scale", "classes", "data_root", "device", "max_minutes", "quiet")
 
 def main(arguments: list = None):
@@ -123,7 +129,8 @@ def main(arguments: list = None):
         run, options = _parsed(words)
         _name_changes([run])
         history(run, **options)
-    except (Stopped, ValueError, OSError, RuntimeError) as e: sys.exit(f"{type(e).__name__}: {e}")
+    except Stopped as e: print(f"Stopped: {e}", file=sys.stderr); sys.exit(os.EX_TEMPFAIL)
+    except (ValueError, OSError, RuntimeError) as e: sys.exit(f"{type(e).__name__}: {e}")
     print(run.folder)
 
 # %% ../nbs/14_plans.ipynb #12a00001
@@ -133,7 +140,7 @@ def _parsed(words):
     for k, found, v in (w.partition("=") for w in words):
         if not found: raise ValueError(f"expected key=value, got {k!r}")
         if choice("key", k, KEYS) in given: raise ValueError(f"{k} is given twice")
-        given[k] = from_text(v)
+        given[k] = v if k in ("data_root", "dataset") else from_text(v)             # a path may look like a fraction
     root, device, minutes, quiet = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet"))
     if minutes is not None: number("max_minutes", minutes)
     choice("quiet", quiet, (True, False, None))
@@ -182,11 +189,12 @@ def train_side_by_side(runs: list):
 def collect(runs: list, what: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:
     """The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing. `what`:
     `history` or a table of `extra`, with its `options`. Raises what those raise, `RuntimeError` if a run's process fails."""
-    parts, began = [], time.monotonic()
+    if not runs: raise ValueError("there are no runs to collect; plan(...) makes them")
+    parts, time_left = [], countdown(max_minutes)
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     if apart(todo, max_minutes): train_side_by_side(todo)
-    for r in runs:
-        left = time_left(max_minutes, began)
+    for r in tqdm(runs, desc=f"measuring {what}", unit="run", disable=what == "history" or runs[0].source == "published", file=sys.stdout):
+        left = time_left()
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))
     return pd.concat(parts, ignore_index=True)

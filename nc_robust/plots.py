@@ -13,6 +13,7 @@ import hashlib, io, json, math, re
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from .checks import choice
 from .config import own_view
 from .files import write_bytes
 
@@ -179,18 +180,18 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
     look alike."""
     t, like = (k if k is None else k[(k.split == split) & (k.layer == "features")] for k in (t, like))
     asked = [m if isinstance(m, tuple) else (m, views) for m in metrics]
+    for n, _ in asked: choice("metric", n, METRICS)
     rows = [(METRICS[n][0] + "\n(clean)" * (v == ("clean",)), n, v) for n, v in asked]
     def draw(ax, row, column):
-        fresh = split == "test" or {*map(own_view, column[1].regime)} == {"clean"}
+        (_, metric, seen), (_, g) = row, column
+        fresh = split == "test" or {*map(own_view, g.regime)} == {"clean"}
+        scale, g = METRICS[metric][1], g[g.metric == metric]
         names = labels or dict(perturbed="perturbed (fresh attack)" if fresh else "perturbed in training")
-        if like is not None and METRICS[row[1]][1] != "share": _hold(ax, like[(like.metric == row[1]) & like["view"].isin(row[2])])
-        ends = {}
-        for v in row[2]:
-            ends[v] = curve(ax, column[1][(column[1]["view"] == v) & (column[1].metric == row[1])], "epoch", v, METRICS[row[1]][1],
-                            **{"label": names[v]} if v in names else {})
+        if like is not None and scale != "share": _hold(ax, like[(like.metric == metric) & like["view"].isin(seen)])
+        ends = {v: curve(ax, g[g["view"] == v], "epoch", v, scale, **{"label": names[v]} if v in names else {}) for v in seen}
         for v in ("perturbed", "targeted"):
-            if METRICS[row[1]][1] == "share" and ends.get(v) is not None: _ends(ax, [ends[v]], v)
-        if marks and row[1] in marks: level(ax, *marks[row[1]])
+            if scale == "share" and ends.get(v) is not None: _ends(ax, [ends[v]], v)
+        if marks and metric in marks: level(ax, *marks[metric])
     return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
 # %% ../nbs/15_plots.ipynb #e9a280c4

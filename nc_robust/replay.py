@@ -44,7 +44,7 @@ def rerun(f, gen, stream=None):
 # %% ../nbs/08_replay.ipynb #6a11ce08
 class Recorded:
     "`step(x, y, gen)`, recorded for each shape of `x` at its first call and replayed from then on. Outputs are valid until the next call."
-    def __init__(self, step, changes, gen, record=cuda_graph):
+    def __init__(self, step, changes, gen, record):
         "`changes()` lists the tensors that the step writes to; `gen` is the generator that the recording draws from."
         self.step, self.changes, self.gen, self.record, self.followed, self.made = step, changes, gen, record, None, {}
         self.stream = torch.cuda.Stream(gen.device) if gen.device.type == "cuda" else None
@@ -99,11 +99,11 @@ class FirstThatWorks:
     def way(self): return next(iter(self.ways))
 
     def __call__(self, *args):
-        while True:
-            try: return self.ways[self.way](*args)
+        for failed in list(self.ways):
+            try: return self.ways[failed](*args)
             except Exception as e:
                 if len(self.ways) == 1: raise
-                failed = self.way; del self.ways[failed]
+                del self.ways[failed]
                 print(f"{failed}: not available here ({_reason(e)}{f', after {_reason(e.__context__)}' if e.__context__ else ''}); "
                       f"going on {self.way}")
 

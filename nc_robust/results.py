@@ -6,7 +6,7 @@
 __all__ = ['EXTRAS', 'network', 'table_name', 'extra', 'pictures', 'publish']
 
 # %% ../nbs/13_results.ipynb #a0100003
-import gzip, json, time, zlib
+import gzip, json, zlib
 from functools import partial
 import pandas as pd, torch
 from .checks import choice, radius
@@ -14,7 +14,7 @@ from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import Run, final_state, finished, history, locked, published, read_or_make, same_data, time_left, whole_table
+from .runs import Run, final_state, finished, history, locked, published, read_or_make, countdown, same_data, whole_table
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec
@@ -59,11 +59,11 @@ def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
 # %% ../nbs/13_results.ipynb #b1b0880b
 def _own(run, name, key, radii, max_minutes=None, **options):
     "The table in the file `key` of a run that is trained here, measured if it is missing or damaged."
-    began = time.monotonic()
+    left = countdown(max_minutes)
     history(run, max_minutes, **options)
     if (t := whole_table(run.table_file(key))) is not None: return t
-    with locked(run, time_left(max_minutes, began)):
-        return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, time_left(max_minutes, began), options))
+    with locked(run, left()):
+        return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, left(), options))
 
 def _measured(run, name, radii, max_minutes, options):
     "The state of `run` with the records of the table `name`."

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .attacks import pgd, random_perturb
 from .config import Config
 from .data import Data, batches, generator, pixels
-from .models import build
+from .models import build, held
 
 # %% ../nbs/07_train.ipynb #e88fde9f
 class Standard:
@@ -92,14 +92,11 @@ def regime(c: Config) -> Standard:
     return REGIME[c.regime](c)
 
 # %% ../nbs/07_train.ipynb #bce44711
-@contextmanager
 def bn_momentum(model, rule):
     "For exactly one forward pass: running statistics move with momentum `rule(m)`, m being that of the batch norm."
-    norms = [(m, m.momentum) for m in model.modules() if isinstance(m, _BatchNorm)]
-    for m, momentum in norms: m.momentum = rule(momentum)
-    try: yield
-    finally:
-        for m, momentum in norms: m.momentum = momentum
+    return held(_norms(model), "momentum", lambda m: rule(m.momentum))
+
+def _norms(model): return [m for m in model.modules() if isinstance(m, _BatchNorm)]
 
 def twice(m): return 1 - (1 - m)**2                                         # AT: two updates by one batch
 def first_and_third(m): return (m * (1 - m)**2 + m) / (1 - second(m))        # TRADES: clean, perturbed, clean
@@ -109,7 +106,7 @@ def second(m): return m * (1 - m)
 @contextmanager
 def bn_counts(model, batches: int):
     "For one training step: the counters of batch norms in train mode move once, by `batches`, at its end; after an error not at all."
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    norms = [m for m in _norms(model) if m.training and m.track_running_stats]
     counters = [m.num_batches_tracked for m in norms]
     for m in norms: m.num_batches_tracked = None
     try: yield
@@ -134,8 +131,11 @@ def start(c: Config, data: Data, device="cpu"):
     """A fresh network and its optimiser for configuration `c`: SGD with momentum, weight decay on all parameters. `ValueError` if a batch
     norm averages over all batches (momentum None): which of a step's passes count is said by their momentum."""
     model = build(c.arch, data.num_classes, data.in_channels, c.width, data.mean, data.std, seed=c.seed).to(device)
-    if any(isinstance(m, _BatchNorm) and m.momentum is None for m in model.modules()):
+    norms = _norms(model)
+    if any(m.momentum is None for m in norms):
         raise ValueError(f"{c.arch} has a batch norm with momentum=None; give it a number, such as 0.1")
+    if c.regime.endswith("_frozen_bn") and not norms:
+        raise ValueError(f"{c.arch} has no batch norm to freeze; take regime {c.regime.removesuffix('_frozen_bn')}")
     opt = torch.optim.SGD(model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True)
     return model, opt
 

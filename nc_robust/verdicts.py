@@ -66,6 +66,10 @@ def report(figure, t: pd.DataFrame):
     with alone(path):                                          # two regimes may be drawn at once
         old = _old(path)
         kept = found[:0] if old is None else _not_replaced(old, found, figure)
+        pairs = lambda t: set(zip(t.regime, t.arch))
+        if old is not None and len(found) and (gone := pairs(old) - pairs(kept) - pairs(found)):
+            lost = ", ".join(map(" ".join, sorted(gone)))
+            print(f"{path.name} held verdicts on runs of another kind until now; they are replaced: {lost}")
         if len(found) or old is None: write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
     columns = ["claim", "text", "regime", "arch", "value", "verdict", *["agree"] * any(" " in s for s in found.seeds), "test"]
     of = [f"{a} of {len(s.split())} seeds" for a, s in zip(found.agree, found.seeds)]

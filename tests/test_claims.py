@@ -24,10 +24,18 @@ def test_verdicts_of_what_is_not_drawn_stay(more):
     assert drawn(**more).sort_values(key, ignore_index=True).equals(before.sort_values(key, ignore_index=True))
 
 @pytest.mark.parametrize("more", [dict(seeds=2), dict(archs="vgg11", seeds=2)])
-def test_verdicts_of_other_runs_go(more):
-    "A file never mixes seeds."
-    drawn()
+def test_verdicts_of_other_runs_go(more, capsys):
+    "A file never mixes seeds, and says what it loses."
+    drawn(); capsys.readouterr()
     assert set(drawn(**more).seeds) == {2}
+    lost = "at preact_resnet18, st preact_resnet18" in capsys.readouterr().out
+    assert lost == ("archs" in more)
+
+def test_radii_of_another_regime_do_not_count():
+    "Claims 22 and 23 look at the network they are about."
+    grows = [dict(regime=r, view=f"eps={e}", metric=m, split="train", layer="features", seed=1, epoch=1, eps=e, value=e if r == "st" else 1 / e)
+             for r in ("st", "at") for e in (0.1, 0.2, 0.4) for m in ("nc1", "equinorm", "equinorm_cv", "equiangular", "nc3", "nc4")]
+    assert verdict(23, "st", pd.DataFrame(grows))["verdict"] == "holds" == verdict(22, "at", pd.DataFrame(grows))["verdict"]
 
 def test_a_replaced_file_is_announced(capsys):
     "Whoever draws other runs over a figure is told; a picture of other regimes goes by their name."

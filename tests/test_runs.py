@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd, pytest, torch
 import nc_robust.config as config, nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine
-import nc_robust.models as models, nc_robust.plans as plans, nc_robust.plots as plots, nc_robust.train as train
-import nc_robust.results as results, nc_robust.runs as runs, nc_robust.verdicts as verdicts
+import nc_robust.measure as measuring, nc_robust.models as models, nc_robust.plans as plans, nc_robust.plots as plots
+import nc_robust.results as results, nc_robust.runs as runs, nc_robust.train as train, nc_robust.verdicts as verdicts
 from nc_robust.config import Config, configure, identity
 from nc_robust.data import batches, generator
 from nc_robust.files import CHECKPOINT, read_head, save_state, seal
@@ -20,8 +20,6 @@ GIVEN = dict(regime="at", arch="preact_resnet18", scale="smoke", epochs=8, steps
 # As on the command line, but the clock runs 1000 times as fast: the 30 seconds between two saves are over after every epoch.
 FAST = ("import time, types, nc_robust.plans as p, nc_robust.runs as r; "
         "r.time = types.SimpleNamespace(monotonic=lambda: 1000 * time.monotonic()); p.main()")
-
-runs_provenance = runs.provenance
 
 def process(code=FAST, **more):
     "A training process in this test's folders."
@@ -61,39 +59,29 @@ def done(finished):
     shutil.copytree(finished, run.folder)
     return run, run.csv.read_bytes()
 
-def killed_at_random(kills, whole, seed):
-    "Kill -9 so many times at random moments; start over whenever it got through. The epochs trained after the last kill."
-    rand, landed = random.Random(seed), 0
-    table, epoch = whole
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_kill_9_and_resume(whole, kills, capsys):
+    """Killed so often at random moments (anew whenever it got through): the run goes on from a checkpoint, past the dead process's lock,
+    and its table is the same to the byte."""
+    (table, epoch), landed, epochs = whole, 0, []
     while landed < kills:
         p = process()
         wait_for(p, "epoch")
-        time.sleep(rand.uniform(0, epoch))
+        time.sleep(random.uniform(0, epoch))
         p.kill()
         said = p.communicate()
         assert p.returncode in (0, -signal.SIGKILL), said
         landed += p.returncode == -signal.SIGKILL
         if p.returncode == 0 and landed < kills: assert run_of().csv.read_bytes() == table; shutil.rmtree(run_of().folder)
-    epochs = []
     history(run_of(), progress=False, on_epoch=epochs.append)
     assert run_of().csv.read_bytes() == table
-    return epochs
-
-def test_kill_9_and_resume(whole, capsys):
-    "Three kills at random moments: the run goes on from a checkpoint, past the dead process's lock, and its table is the same to the byte."
-    epochs = killed_at_random(3, whole, seed=random.randrange(10**6))
     # None are left if a kill came between the last save and the exit.
     assert epochs == list(range(9 - len(epochs), 9)) and len(epochs) < 8
     assert "waiting" not in capsys.readouterr().out and (run_of().folder / ".lock").exists()
 
-@pytest.mark.long
-def test_thirty_kills(whole):
-    "The same with thirty."
-    killed_at_random(30, whole, seed=random.randrange(10**6))
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_say_how_to_go_on(whole, number):
-    "A stop request within an epoch saves those before it, exits with code 1 and one line on how to go on; going on gives the same bytes."
+    "A stop request within an epoch saves those before it, exits with code 75 and one line on how to go on; going on gives the same bytes."
     p = process("from nc_robust.plans import main; main()")
     wait_for(p, "epoch 1")
     time.sleep(0.3 * whole[1])
@@ -101,19 +89,19 @@ def test_signals_save_and_say_how_to_go_on(whole, number):
     _, err = p.communicate(timeout=60)
     *before, said = err.splitlines()
     assert not before or torch.cuda.is_available()           # PyTorch may have warned that it makes a context
-    assert p.returncode == 1 and said.startswith("Stopped: ") and number.name in said and "the same command goes on" in said
+    assert p.returncode == os.EX_TEMPFAIL and said.startswith("Stopped: ") and number.name in said and "the same command goes on" in said
     assert "Traceback" not in err
     run, epochs = run_of(), []
     assert 1 <= run.epochs_done < 8
     history(run, progress=False, on_epoch=epochs.append)
     assert epochs[0] > 1 and run.csv.read_bytes() == whole[0]
 
-def test_a_stop_of_runs_side_by_side_is_said_once(tmp_path):
+def test_a_stop_of_runs_side_by_side_is_said_once():
     "Each run saves and keeps what it has; one line says how to go on, none speaks of a kill."
-    both = plans.plan("st", "vgg11", "1,2", "smoke", epochs=5000, per_class=2, measure_every=5000)
-    code = ("from nc_robust.plans import plan, train_side_by_side\n"
-            "train_side_by_side(plan('st', 'vgg11', '1,2', 'smoke', epochs=5000, per_class=2, measure_every=5000))")
-    p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    code = "plans.plan('st', 'vgg11', '1,2', 'smoke', epochs=5000, per_class=2, measure_every=5000)"
+    both = eval(code)
+    p = subprocess.Popen([sys.executable, "-c", f"from nc_robust import plans; plans.train_side_by_side({code})"],
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = ""
     while not re.search(r"[1-9]\d*/10000", said): said += p.stdout.read(1) or pytest.fail(said)           # the bar has moved
     p.terminate()
@@ -139,7 +127,7 @@ def test_a_stop_request_while_measuring_is_heard(when, says, done, tmp_path, mon
     history(both[0], progress=False)
     assert both[0].csv.read_bytes() == table
 
-def test_notebook_interrupt(tmp_path):
+def test_notebook_interrupt():
     "The stop button ends a cell with `Stopped` and how to go on; the kernel lives, and the same cell goes on from the saved epoch."
     start_new_kernel = pytest.importorskip("jupyter_client.manager").start_new_kernel
     kernel, client = start_new_kernel(kernel_name="python3", env=dict(os.environ))
@@ -158,8 +146,9 @@ def test_notebook_interrupt(tmp_path):
         assert cell("print(run.epochs_done)")["status"] == "ok" and 2 <= int("".join(said)) < 40
     finally: client.stop_channels(); kernel.shutdown_kernel(now=True)
 
-def written_over_and_over(kills):
-    "Kill -9 a process that writes one figure again and again; after each kill all three files are whole."
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.long)])
+def test_kill_while_writing_figures(kills):
+    "Killed at random moments while writing a figure: PNG, PDF and CSV are each the old file or the new; no other file looks like a result."
     from PIL import Image
     code = """if True:
         import io, time, pandas as pd, matplotlib; matplotlib.use("agg")
@@ -171,21 +160,23 @@ def written_over_and_over(kills):
         t = pd.DataFrame([dict(row, epoch=e, value=1.0 + e) for e in range(300)])
         fig = plots.by_epoch(t, ("nc1",))
         while True: plots.save_figure(fig, "f", t, dict(hardware="any"), files.out_folder())"""
-    out, rand = Path(os.environ["NC_ROBUST_OUT"]), random.Random()
+    out = Path(os.environ["NC_ROBUST_OUT"])
     for _ in range(kills):
         p = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
         wait_for(p, str(out))
-        time.sleep(rand.uniform(0, 1))
+        time.sleep(random.uniform(0, 1))
         p.kill(); p.communicate()
         assert len(pd.read_csv(out / "f.csv", comment="#")) == 300
         Image.open(out / "f.png").load()
         assert (out / "f.pdf").read_bytes().rstrip().endswith(b"%%EOF")
         assert {f.name for f in out.iterdir() if not f.name.startswith(".")} == {"f.csv", "f.png", "f.pdf"}
 
-@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.long)])
-def test_kill_while_writing_figures(kills):
-    "Killed at random moments while writing a figure: PNG, PDF and CSV are each the old file or the new; no other file looks like a result."
-    written_over_and_over(kills)
+def test_a_published_run_is_only_read():
+    "Nothing is trained, and nothing written among the published tables."
+    run, = plans.plan("st", "vgg11", 1, "quick", source="published")
+    before = {f.name: f.stat().st_mtime_ns for f in run.folder.iterdir()}
+    with pytest.raises(ValueError, match="is published, and only read; source='runs' trains it"): runs.train_run(run, progress=False)
+    assert {f.name: f.stat().st_mtime_ns for f in run.folder.iterdir()} == before
 
 def test_time_limit_continues(whole):
     "`max_minutes` stops after an epoch with `Stopped`; each further call does at least one more, the command line too."
@@ -198,24 +189,37 @@ def test_time_limit_continues(whole):
     assert epochs == [1, 2, 3] and run.csv.read_bytes() == whole[0]
 
 def flipped(b): return b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 4]) + b[len(b) // 2 + 1:]
-def torch_file():
-    buffer = io.BytesIO(); torch.save(dict(epoch=3), buffer); return buffer.getvalue()
+def torch_file(epoch=3):
+    buffer = io.BytesIO(); torch.save(dict(epoch=epoch), buffer); return buffer.getvalue()
+class Bomb:
+    def __reduce__(self): return Path.touch, (Path(os.environ["NC_ROBUST_OUT"]),)
 DAMAGE = dict(truncated=lambda b: b[:-100], flipped=flipped, empty=lambda b: b"", foreign=lambda b: torch_file())
+UNREADABLE = DAMAGE | dict(bomb=lambda b: torch_file(Bomb()), sealed_bomb=lambda b: seal(torch_file(Bomb()), CHECKPOINT)) | {
+    f"sealed {body[:4]}": lambda b, body=body: seal(body, CHECKPOINT)
+    for body in (b"rubbish", b"\x80\x02.", b"PK\x03\x04" + bytes(40), b"", b"\x80\x02X\x01\x00\x00\x00\xff.")}
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", UNREADABLE)
 def test_damaged_checkpoint(done, damage, capsys):
-    "The finished table is read without it; where the weights are needed it is set aside and named, and trained again to the same table."
+    """The finished table is read without it; where the weights are needed it is set aside and named, with a valid checksum or without.
+    Of code that is in it nothing runs."""
     run, table = done
-    bad = DAMAGE[damage](run.state_file.read_bytes())
+    bad = UNREADABLE[damage](run.state_file.read_bytes())
     run.state_file.write_bytes(bad)
     history(run, progress=False)
     assert run.csv.read_bytes() == table and run.state_file.read_bytes() == bad
-    with pytest.MonkeyPatch.context() as m:                    # killed on the way: the whole table stays
+    assert run.state() is None and not Path(os.environ["NC_ROBUST_OUT"]).exists()
+    assert "state.pt.damaged" in (said := capsys.readouterr().out) and str(run.state_file) in said
+    assert (run.folder / "state.pt.damaged").read_bytes() == bad
+
+def test_weights_of_a_damaged_checkpoint_are_trained_again(done):
+    "To the same table, which stays if that is killed on the way."
+    run, table = done
+    run.state_file.write_bytes(b"")
+    with pytest.MonkeyPatch.context() as m:
         m.setattr(runs, "save_state", lambda *a: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception): runs.final_state(run)
     assert run.csv.read_bytes() == table
     assert runs.final_state(run)["epoch"] == 2 and run.csv.read_bytes() == table
-    assert "state.pt.damaged" in capsys.readouterr().out and (run.folder / "state.pt.damaged").read_bytes() == bad
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
 def test_damaged_table(done, damage, capsys, monkeypatch):
@@ -255,7 +259,8 @@ def test_weights_that_are_lost_are_trained_again(done, monkeypatch, capsys):
         plans.announce([run], name=name); assert said in capsys.readouterr().out
     left = run.folder / ".state.pt.123.part"; left.write_bytes(b"half")
     with pytest.raises(runs.Stopped): results.extra(run, "predicted", max_minutes=0)
-    monkeypatch.setattr(runs, "provenance", lambda device="cpu": runs_provenance(device) | dict(version="9.9"))
+    later = runs.provenance() | dict(version="9.9")
+    monkeypatch.setattr(runs, "provenance", lambda device="cpu": later)
     assert runs.final_state(run)["epoch"] == 2 and run.csv.read_bytes() == table and not left.exists()
 
 def test_weights_that_came_out_otherwise_are_told(done, monkeypatch, capsys):
@@ -327,7 +332,7 @@ def test_seeds_of_other_code_are_named_below_a_figure(monkeypatch):
         assert ("made by different versions of metrics" in (said := figures.foot(figure, figure.runs))) == ("versions" in said) == says
         shutil.rmtree(figure.runs[1].folder)
 
-def test_a_hyper_parameter_that_was_added_is_told_in_the_provenance(monkeypatch):
+def test_a_hyper_parameter_that_was_added_is_told_in_the_provenance():
     "Of runs with and without it, the value of each; where it has its default the run keeps its name."
     @dataclass(frozen=True)
     class Own(Config): mixup: float = 0.0; marks: tuple = field(default_factory=tuple)
@@ -342,16 +347,15 @@ def test_layers_that_draw_go_on_as_if_nothing_had_happened(monkeypatch):
     "A network with dropout, stopped and resumed, has the numbers of one that was not; and the user's own random numbers are left alone."
     body = models.VGG.body
     monkeypatch.setattr(models.VGG, "body", lambda self, x: torch.nn.functional.dropout(body(self, x), 0.5, self.training))
-    whole, parts = (Run(configure("at", "vgg11", "smoke", epochs=3, seed=s)) for s in (1, 1))
-    before = torch.random.get_rng_state()
-    want = history(whole, progress=False)
+    run, before = Run(configure("at", "vgg11", "smoke", epochs=3, steps=2)), torch.random.get_rng_state()
+    want = history(run, progress=False)
     assert torch.equal(before, torch.random.get_rng_state())
-    shutil.rmtree(whole.folder)
-    with pytest.raises(runs.Stopped): history(parts, max_minutes=0, progress=False)
+    shutil.rmtree(run.folder)
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
     torch.rand(3)
-    assert history(parts, progress=False).equals(want)
+    assert history(run, progress=False).equals(want)
 
-def test_a_run_that_has_no_epoch_yet_keeps_nothing(monkeypatch):
+def test_a_run_that_has_no_epoch_yet_keeps_nothing():
     "What stops it in the first one may be its data: others may then be given."
     run = Run(configure("st", "vgg11", "smoke", per_class=3, batch_size=29))
     with pytest.raises(ValueError, match="choose another batch_size"): history(run, progress=False)
@@ -499,10 +503,6 @@ def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch, capsys):
     figures.publish(drawn(epochs=1)); assert there() == before
     assert "fig2_digits_claims.csv rests on more runs and stays" in capsys.readouterr().out
 
-class Bomb:
-    def __init__(self, path): self.path = path
-    def __reduce__(self): return Path.touch, (self.path,)
-
 def test_want_of_memory_costs_no_checkpoint(done, monkeypatch):
     "A whole checkpoint that cannot be loaded for want of memory stays where it is, under its name."
     run, _ = done
@@ -510,25 +510,6 @@ def test_want_of_memory_costs_no_checkpoint(done, monkeypatch):
     monkeypatch.setattr(torch, "load", load)
     with pytest.raises(torch.OutOfMemoryError): run.state()
     assert run.state_file.exists() and not list(run.folder.glob("*.damaged*"))
-
-@pytest.mark.parametrize("dressed", [False, True])
-def test_pickle_bomb(done, tmp_path, dressed):
-    "A checkpoint with code in it runs none of it, with or without a valid checksum; it is set aside like any damaged one."
-    run, table = done
-    buffer = io.BytesIO(); torch.save(dict(config=Bomb(tmp_path / "exploded")), buffer)
-    body = buffer.getvalue()
-    run.state_file.write_bytes(seal(body, CHECKPOINT) if dressed else body)
-    try: runs.final_state(run)
-    finally: assert not (tmp_path / "exploded").exists()
-    assert run.csv.read_bytes() == table
-
-@pytest.mark.parametrize("body", [b"rubbish", b"\x80\x02.", b"PK\x03\x04" + bytes(40), b"", b"\x80\x02X\x01\x00\x00\x00\xff."])
-def test_no_checkpoint_in_a_whole_file(done, body, capsys):
-    "A file with a valid checksum that PyTorch cannot read is named and set aside, and the weights are trained again."
-    run, table = done
-    run.state_file.write_bytes(seal(body, CHECKPOINT))
-    assert runs.final_state(run, progress=False)["epoch"] == 2 and run.csv.read_bytes() == table
-    assert str(run.state_file) in capsys.readouterr().out
 
 FOREIGN = dict(  # what is in the file, what is said of it
     a_dict=(lambda s: dict(epoch=1), "is not the state of a run"), a_list=(lambda s: [1, 2], "is not the state of a run"),
@@ -633,14 +614,13 @@ def test_diverging_run_names_its_place(monkeypatch):
     with pytest.raises(SystemExit) as e: main(["regime=st", "arch=vgg11", "scale=smoke", "lr=1e12", "quiet=true"])
     assert str(e.value).startswith("Diverged: ")
 
-def test_representations_that_are_not_finite(trained):
+def test_representations_that_are_not_finite():
     "Weights that turned NaN after the last batch of an epoch are noticed by the measurement, with epoch, regime and view named."
-    import copy
-    from nc_robust.measure import measure
-    model, data = copy.deepcopy(trained[0]["vgg11"]), trained[1]
+    run = Run(configure("st", "vgg11", "smoke"))
+    model, _ = start(run.c, run.data)
     with torch.no_grad(): model.linear.bias[0] = float("nan")
     with pytest.raises(Diverged, match=r"train images \(clean\) are not finite after epoch 7 \(st, vgg11.*smaller lr"):
-        measure(model, data, configure("st", "vgg11", "smoke"), 7)
+        runs.measure(model, run.data, run.c, 7)
 
 @pytest.mark.parametrize("regime", ["st", "at", "trades", "trades_frozen_bn"])
 def test_measuring_does_not_touch_training(regime):
@@ -651,6 +631,16 @@ def test_measuring_does_not_touch_training(regime):
         history(run, progress=False)
         weights.append(run.state()["model"])
     assert weights[0].keys() == weights[1].keys() and all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+def test_a_view_of_ones_own_does_not_touch_training(monkeypatch):
+    "Views are made in eval mode: one that asks the network leaves its batch norm alone."
+    def asks(name, model, *a, **k): model(a[0]); return made(name, model, *a, **k)
+    made, numbers = measuring.make_view, []
+    for way in (made, asks):
+        monkeypatch.setattr(measuring, "make_view", way)
+        run = Run(configure("st", "vgg11", "smoke", steps=2))
+        numbers.append(history(run, progress=False)); shutil.rmtree(run.folder)
+    assert numbers[0].equals(numbers[1])
 
 def test_randomness_has_one_source_each(done):
     "Order, attack, noise and evaluation have their own streams by seed and epoch; none moves another; the global generator reaches no run."
@@ -667,11 +657,9 @@ def test_randomness_has_one_source_each(done):
     history(run, progress=False)
     assert run.csv.read_bytes() == table
 
-def test_extra_names_who_made_it(monkeypatch):
+def test_extra_names_who_made_it(done, monkeypatch):
     "A table made later from a finished network names the version that trained and the one that measured."
-    run = Run(configure("st", "vgg11", "smoke"))
-    history(run, progress=False)
-    later = runs.provenance() | dict(version="9.9")
+    run, later = done[0], runs.provenance() | dict(version="9.9")
     monkeypatch.setattr(results, "provenance", lambda device="cpu": later)
     results.extra(run, "layers")
     trained = read_head(run.csv)["version"]
