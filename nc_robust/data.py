@@ -28,7 +28,8 @@ class Split:
 
 @dataclass
 class Data:
-    "A data set: `train` and `test` splits, class names, and the statistics the model normalises with."
+    """A data set: `train` and `test` splits, class names, and `mean` and `std` of the training pixels in [0, 1], one value a channel, with
+    which networks normalise."""
     name: str
     classes: list
     train: Split

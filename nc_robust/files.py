@@ -40,7 +40,7 @@ def out_folder() -> Path:
 
 # %% ../nbs/02_files.ipynb #e9a9836c
 def write_bytes(path: Path, content: bytes):
-    "Write `content` to `path` in one move; on failure the old file stays and the error names the path."
+    "Write `content` to `path` in one move; on failure the old file stays, and the `OSError` names the path."
     path = Path(path); part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def unseal(path: Path, label: str) -> bytes:
 CHECKPOINT = "nc_robust checkpoint"
 
 def save_state(path: Path, state: dict):
-    "Save tensors and plain values with a checksum."
+    "Save tensors and plain values with a checksum; `OSError` as of `write_bytes`."
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(path, seal(buffer.getvalue(), CHECKPOINT))
@@ -114,7 +114,7 @@ def load_state(path: Path) -> dict:
 TABLE = "# sha256:"
 
 def save_table(path: Path, t: pd.DataFrame, head: dict):
-    "Write `t` as a CSV below a checksum and the `# key: value` lines of `head`."
+    "Write `t` as a CSV below a checksum and the `# key: value` lines of `head`; `OSError` as of `write_bytes`."
     text = "".join(f"# {k}: {v}\n" for k, v in head.items()) + t.to_csv(index=False)
     write_bytes(path, seal(text.encode(), TABLE))
 
@@ -124,7 +124,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(body[re.match(b"(# .*\n)*", body).end():]))
 
 def read_head(path: Path) -> dict:
-    "The `# key: value` lines at the head of a table, as text: configuration and provenance."
+    "The `# key: value` lines at the head of a table, as text: configuration and provenance. `ValueError` as of `read_table`."
     lines = [l[2:] for l in unseal(path, TABLE).decode().splitlines() if l.startswith("# ")]
     return dict(l.split(": ", 1) for l in lines)
 

@@ -19,7 +19,7 @@ class Means:
 
     def add(self, h, y):
         "Count points `h` (N, p) with labels `y` (N,) in 0..C-1; returns itself."
-        one_hot = F.one_hot(y, self.num_classes).double()
+        one_hot = F.one_hot(y.long(), self.num_classes).double()
         self.sums, self.counts = self.sums + one_hot.T @ h.double(), self.counts + one_hot.sum(0)
         return self
 

@@ -16,7 +16,9 @@ from .config import ARCHS
 
 # %% ../nbs/04_models.ipynb #dba4b008
 class Network(nn.Module):
-    "Logits from pixels in [0, 1]; subclasses define `body` (images to a map) and `layers` (name to module)."
+    """Logits (N, `num_classes`) from pixels in [0, 1] (N, `in_channels`, height >= 8, width >= 8), normalised by `mean` and `std` of the
+    pixels, one value a channel (None: 0 and 1); `p`: the size of the representation. Subclasses define `body` (normalised images to a
+    map with p channels) and `layers` ({name: module}). `ValueError` on fewer than two classes and statistics that do not fit."""
     def __init__(self, num_classes: int, in_channels: int, p: int, mean, std):
         super().__init__()
         if num_classes < 2: raise ValueError(f"num_classes must be at least 2, got {num_classes}")
@@ -30,7 +32,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(p, num_classes)
 
     def features(self, x):
-        "The penultimate representation, (N, p)."
+        "The penultimate representation (N, p) of pixels `x`; `ValueError` on another shape than the network takes."
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < 8:
             raise ValueError(f"expected images (N, {self.in_channels}, height >= 8, width >= 8), got {tuple(x.shape)}")
         return self.pool(self.body((x - self.mean) / self.std))

@@ -25,6 +25,7 @@ class Standard:
     def perturb(self, model, x, y, gen):
         "Images (N, channels, height, width) to train on beside the clean ones, random numbers from `gen`; None: there are none."
     def logits(self, model, x):
+        "(N, C) of pixels `x` in the precision of the run, as float32 (float64 of a float64 network)."
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None): z = model(x)
         return z if z.dtype == torch.double else z.float()
     def loss(self, model, x, x_adv, y):
