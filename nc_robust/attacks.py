@@ -10,7 +10,7 @@ __all__ = ['GRADIENTS', 'project', 'step', 'random_perturb', 'ce_direction', 'in
 import math, warnings
 from contextlib import contextmanager
 import torch, torch.nn.functional as F
-from .checks import check_attack, check_generator, check_labels, choice, logits_of, norm_name
+from .checks import check_attack, check_generator, check_labels, check_model, choice, logits_of, norm_name, radius
 from .models import cast_once, frozen, mode
 
 # %% ../nbs/05_attacks.ipynb #05a00001
@@ -122,7 +122,7 @@ def _worst(attacks, value):
 class _Watch:
     "Looks at the gradients (N, ...) of an attack: which images had NaN ones, and what share vanished (an l2 norm of at most `floor`)."
     def __init__(self, x, floor: float = 0.0):
-        self.floor = floor
+        self.floor, self.softmax = floor, False                  # softmax: the model gave probabilities
         self.broken, self.vanished, self.looks = torch.zeros(len(x), dtype=torch.bool, device=x.device), torch.zeros((), device=x.device), 0
 
     def __call__(self, g):
@@ -139,6 +139,9 @@ def _report(watch):
     if watch.broken.any():
         raise ValueError(f"the model's gradient is NaN or infinite for {int(watch.broken.sum())} of {len(watch.broken)} images; "
                          "check its weights and outputs")
+    if watch.softmax:
+        warnings.warn("the model gives probabilities, on which the attack is weak; leave its softmax out, so that it gives logits",
+                      stacklevel=3)
     if watch.share > 0.01:
         warnings.warn(f"the gradient vanished for {watch.share:.0%} of the images and steps: the attack is weaker than it looks",
                       stacklevel=3)
@@ -177,11 +180,9 @@ def _check_options(y, targeted, dtype, generator, **options):
 
 # %% ../nbs/05_attacks.ipynb #05a00006
 def _check_logits(z, y):
-    "What the first logits (N, C) tell: whether the labels `y` (if any) are of their classes, and whether they are logits at all."
+    "Whether the first logits (N, C) are probabilities. `ValueError` if the labels `y`, where there are any, are not of their classes."
     if y is not None: check_labels(y, z.shape[1])
-    if z.min() >= 0 and (z.sum(1) - 1).abs().max() < 1e-4:
-        warnings.warn("the model gives probabilities, on which the attack is weak; leave its softmax out, so that it gives logits",
-                      stacklevel=7)
+    return bool(z.min() >= 0 and (z.sum(1) - 1).abs().max() < 1e-4)
 
 # %% ../nbs/05_attacks.ipynb #373c1634
 @contextmanager
@@ -216,10 +217,13 @@ def pgd(
 ):
     """Adversarial images in the `eps`-ball around pixels `x` (N, channels, height, width), same shape, for labels `y` (N,).
     A module is attacked in the mode that `bn` names and gets its own back; another callable as it is. Madry et al. 2018; the KL
-    form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish."""
+    form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish or the
+    model gives probabilities."""
     norm = norm_name(norm)
     _check_options(y, targeted, dtype, generator, objective=objective, start=start, bn=bn, gradient=gradient)
-    if check: check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
+    if check:
+        check_model(model); check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
+        eps, step_size = radius("eps", eps, norm), None if step_size is None else radius("step_size", step_size, norm)
     if step_size is None: step_size = eps / 4
     x, y = x.as_subclass(torch.Tensor), None if y is None else y.as_subclass(torch.Tensor).long()       # fastai's dispatch otherwise
     watch = _Watch(x, 1e-10 if gradient == "published" and norm == "l2" else 0.0)
@@ -231,7 +235,7 @@ def pgd(
     with _attacked(model, x, bn):
         uphill, value = _objective(model, x, y, kl, targeted, gradient)
         def along(z):
-            if check and not watch.looks: _check_logits(z, None if kl else y)
+            if check and not watch.looks: watch.softmax = _check_logits(z, None if kl else y)
             return uphill(z)
         def attack():
             x_adv = _climb(model, _begin(x, eps, norm, start, generator), exact, along, move)
@@ -247,7 +251,7 @@ def gaussian(x, eps: float, norm: str = "linf", generator=None):
     image and on eps < 0."""
     check_attack(x, None, eps, 0, 0, norm)
     check_generator(generator)
-    x = x.detach().as_subclass(torch.Tensor)
+    x, eps = x.detach().as_subclass(torch.Tensor), radius("eps", eps, norm)
     noise = torch.empty_like(x).normal_(generator=generator)
     if norm_name(norm) == "linf": return (x + eps * noise).clamp(0, 1)
     return project(x + eps * noise, x, eps, "l2")

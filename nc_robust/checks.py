@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'choice', 'number', 'norm_name', 'radius', 'same_device', 'described', 'class_labels', 'check_labels',
-           'check_pixels', 'check_attack', 'check_generator', 'logits_of']
+           'check_images', 'check_pixels', 'check_model', 'check_attack', 'check_generator', 'logits_of']
 
 # %% ../nbs/00_checks.ipynb #00ch0003
 import difflib, math, numbers
@@ -31,7 +31,7 @@ def number(name: str, value, low: float = 0, high: float = math.inf, whole: bool
     except OverflowError: good = False
     if not good:
         most = f"; at most {high:g}" if is_number and value > high else ""
-        one = "; give one for all" if hasattr(value, "shape") else ""
+        one = "; give one for all" if getattr(value, "ndim", 0) else ""
         raise ValueError(f"{name} must be a {'whole' if whole else 'finite'} number >= {low}, got {repr(value)[:40]}{most}{one}")
     return int(value) if whole else float(value)
 
@@ -69,7 +69,7 @@ def class_labels(y, n: int):
     "The `n` labels `y` (N,) as int64; a `ValueError` that says how to convert what is not such a tensor."
     shape = tuple(y.shape) if torch.is_tensor(y) else None
     if shape == (n,) and not (y.is_floating_point() or y.is_complex()): return y.as_subclass(torch.Tensor).long()
-    known = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them", (): "; .view(1) makes one row"}
+    known = {(n,): "; .long() makes them whole", (n, 1): "; .squeeze(1) makes one row of them", (): "; .view(1) makes one row" * (n == 1)}
     remedy = known.get(shape, "")
     if shape and shape[0] == n and len(shape) == 2 and not remedy: remedy = "; .argmax(1), if it is one-hot"
     raise ValueError(f"y must hold {n} whole-number labels, one for each row, got {described(y)}{remedy}")
@@ -79,26 +79,33 @@ def check_labels(y, C: int):
     if y.min() < 0 or y.max() >= C: raise ValueError(f"labels must lie in 0..{C - 1}, got {int(y.min())}..{int(y.max())}")
 
 # %% ../nbs/00_checks.ipynb #04a00001
-def check_pixels(x):
-    "Raise a `ValueError` unless `x` is a batch (N, ...) of float pixels in [0, 1]."
+def check_images(x):
+    "Raise a `ValueError` unless `x` is a batch (N, ...) of finite float pixels, of at least one image."
     if not torch.is_tensor(x) or not x.is_floating_point():
         got = f"{x.dtype}; x.float() / 255 makes them" if torch.is_tensor(x) else described(x)
         raise ValueError(f"x must be a float tensor of pixels in [0, 1], got {got}")
-    if torch.finfo(x.dtype).bits < 32:
+    if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
+    if (broken := int((~x.isfinite()).flatten(1).any(1).sum())):
+        raise ValueError(f"x has NaN or infinite pixels in {broken} of {len(x)} images")
+
+def check_pixels(x):
+    "`check_images`, and a `ValueError` unless the pixels lie in [0, 1], in float32 or finer."
+    if torch.is_tensor(x) and x.is_floating_point() and torch.finfo(x.dtype).bits < 32:
         raise ValueError(f"{x.dtype} is too coarse for pixels: steps would leave the eps-ball; give x.float(), and `lambda x: model(x.to"
                          f"({x.dtype}))`, after model.eval(), if the model needs it")
-    if x.ndim < 2 or len(x) == 0: raise ValueError(f"x must be a batch (N, ...) of at least one image, got shape {tuple(x.shape)}")
+    check_images(x)
     low, high = x.min().item(), x.max().item()
-    if not math.isfinite(low + high):
-        raise ValueError(f"x has NaN or infinite pixels in {int((~x.isfinite()).flatten(1).any(1).sum())} of {len(x)} images")
     if low < -1e-6 or high > 1 + 1e-6:
         raise ValueError(f"pixels must lie in [0, 1], got [{low:.3g}, {high:.3g}]; divide by 255, and let the model normalise")
 
 # %% ../nbs/00_checks.ipynb #b64962e6
+def check_model(model):
+    "Raise a `ValueError` unless `model` is a network, or a function of pixels."
+    if not callable(model) or isinstance(model, type):
+        raise ValueError(f"model must be a network or a function from pixels to logits, got {model!r}")
+
 def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
-    if model is not None and (not callable(model) or isinstance(model, type)):
-        raise ValueError(f"model must be a network or a function from pixels to logits, got {model!r}")
     for name, v in (("eps", eps), ("step_size", step_size)): radius(name, v, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
     same_device(x=x, y=y, model=next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None)

@@ -8,7 +8,7 @@ __all__ = ['REGIMES', 'ARCHS', 'DATASETS', 'SCALES', 'PRECISIONS', 'LEAST', 'SET
            'from_text', 'parameters', 'listed']
 
 # %% ../nbs/01_config.ipynb #38704a98
-import ast, hashlib, json, numbers, os, re
+import ast, hashlib, json, math, numbers, os, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import torch
@@ -173,14 +173,16 @@ def configure(
     return Config(**found | dict(regime=regime, arch=arch, dataset=dataset, norm=norm))
 
 # %% ../nbs/01_config.ipynb #00c00005
-def from_text(text: str):
-    "What a word on a command line means: JSON (`3`, `true`, `[0.5]`), a fraction such as `8/255`, or the word itself."
+def from_text(text: str, name: str = None):
+    """What a word on a command line means: JSON (`3`, `true`, `[0.5]`), a fraction such as `8/255`, or the word itself. Of the names that
+    hold paths, which may look like a fraction, the word."""
+    if name in ("dataset", "data_root") and text != "null": return text
     try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except json.JSONDecodeError:
-        over, _, under = text.partition("/")
-        if not re.fullmatch(r"[+-]?[\d.][\d.e+-]*", over) or "nan" in under: return text
-        try: return float(over) / float(under or 1)
-        except (ValueError, ZeroDivisionError): return text
+        number = r"([+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+        if not (found := re.fullmatch(f"{number}(?:/{number})?", text, re.IGNORECASE)): return text
+        over, under = float(found[1]), float(found[2] or 1)
+        return over / under if under and math.isfinite(over / under) else text
 
 # %% ../nbs/01_config.ipynb #6ca52c96
 def _assigned(source: str) -> set:
@@ -198,8 +200,7 @@ def parameters(
     injected = [names for c, names in cells if c.startswith("# Parameters\n")][-1:]
     own = [names for _, names in cells if 2 * len(names & set(allowed)) > len(allowed)][-1:]
     for name in sorted(set().union(*injected, *own)): choice("parameter", name, allowed)
-    given = {name: from_text(v) if isinstance(v := namespace.get(name), str) and name not in ("data_root", "dataset") else v
-             for name in allowed}                                            # a path may look like a fraction
+    given = {name: from_text(v, name) if isinstance(v := namespace.get(name), str) else v for name in allowed}
     for name, values in allowed.items():
         if values is not None: choice(name, given[name], values)
     return given

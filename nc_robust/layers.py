@@ -9,7 +9,7 @@ __all__ = ['ADAPTIVE_IMAGES', 'layer_metrics', 'measure_layers', 'accuracy', 'Ne
 # %% ../nbs/10_layers.ipynb #09b00003
 from functools import partial
 import torch, torch.nn as nn
-from .checks import check_labels, check_pixels, choice, class_labels, logits_of, number
+from .checks import check_images, check_labels, choice, class_labels, logits_of, number
 from .config import Config
 from .data import Data, pixels
 from .measure import View, at_once, attack, by_batch, make_view, records
@@ -26,16 +26,16 @@ def _by_batch(model, layers, x, y, pool):
 def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None):
     """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
     `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own). `pool`: as of
-    `representations`. `ValueError` on what is no view of images, on labels that do not fit them, or not in 0..C-1, and on references
-    without one of the layers; raises what `representations` and `check_features` do."""
+    `representations`. `ValueError` on what is no view of images, on labels that do not fit them, or not in 0..C-1, on references without
+    one of the layers, and where a layer gives other points the second time; raises what `representations` and `check_features` do."""
     if not isinstance(view, View): raise ValueError(f"view must be a View(x, y) of pixels and labels, got {type(view).__name__}")
-    check_pixels(view.x)
+    check_images(view.x)
     number("num_classes", num_classes, low=2, whole=True)
     check_labels(y := class_labels(view.y, len(view.x)), num_classes)
     layers = getattr(model, "layers", {})
     for l in layers if references else (): choice("layer of references", l, references)
     with mode(model, False), strict_fp32():
-        spreads = two_passes(partial(_by_batch, model, layers, view.x, y, pool), num_classes, references)
+        spreads = two_passes(partial(_by_batch, model, layers, view.x, y, pool), num_classes, references and (lambda: references))
     found = {l: summary(s, model.linear.weight.detach() if l == "features" else None) for l, s in spreads.items()}
     found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
     return found, {l: s.simplex for l, s in spreads.items()}
@@ -60,7 +60,7 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
 @torch.no_grad()
 def accuracy(net, x, y) -> float:
     "The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32."
-    check_pixels(x)
+    check_images(x)
     y = class_labels(y, len(x))
     with mode(net, False), strict_fp32():
         return torch.cat([logits_of(net, xi).argmax(1) for xi in x.split(at_once(x))]).eq(y).double().mean().item()

@@ -7,7 +7,7 @@ __all__ = ['VIEWS', 'TETRAHEDRON', 'POINTS', 'View', 'at_once', 'attack', 'make_
            'view_metrics', 'frame', 'records', 'measure', 'measure_radii', 'measure_predicted']
 
 # %% ../nbs/09_measure.ipynb #6c3980aa
-import math
+import math, warnings
 from dataclasses import dataclass
 import torch, torch.nn.functional as F
 from .attacks import gaussian, pgd
@@ -61,7 +61,8 @@ def make_view(name: str, model, x, y, c: Config, num_classes: int, crafted=None)
 
 # %% ../nbs/09_measure.ipynb #639c30b4
 def check_features(model, z, h):
-    "`ValueError` unless `h` (N, p), the layer `features`, is what the last layer `model.linear` takes to give the logits `z` (N, C)."
+    """`ValueError` unless `z` are logits (N, C), and `h` (N, p), the layer `features`, is what the last layer `model.linear` takes to give
+    them."""
     if not torch.is_tensor(z) or z.ndim != 2:
         got = described(z) if torch.is_tensor(z) else type(z).__name__
         raise ValueError(f"{type(model).__name__} must return logits (N, C), got {got}; put a module around it that returns them")
@@ -95,7 +96,9 @@ def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     W, b = model.linear.weight.detach(), model.linear.bias
-    out |= neural_collapse(h, view.y, W, None if b is None else b.detach(), reference, C)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "there is one point a class")            # said when the data was loaded
+        out |= neural_collapse(h, view.y, W, None if b is None else b.detach(), reference, C)
     if not torch.equal(view.y, y): out["success"] = (logits.argmax(1) == view.y).double().mean().item()
     mu = class_means(h, view.y, C)
     out |= dict(simplex_similarity=simplex_similarity(mu, reference), angular_distance=angular_distance(mu, reference))

@@ -255,7 +255,7 @@ def _same_points(spread, first, second):
     size = (spread.squares.sum() / spread.n).sqrt() + spread.simplex.vertices.norm()
     rounding = 1e-12 * spread.simplex.center.norm()              # of constant representations, which have no size
     if (spread.drift / spread.n).norm() > 1e-5 * size + rounding:
-        raise ValueError("the points moved between the two passes; batches() must give the same ones each time: no augmentation, "
+        raise ValueError("the points moved between the two passes over them; they must be the same ones each time: no augmentation, "
                          "no new random numbers, the network in eval mode")
 
 # %% ../nbs/06_metrics.ipynb #05c00002
@@ -272,7 +272,8 @@ def _warn(means, simplex, dtype):
 @torch.no_grad()
 def two_passes(batches, num_classes: int, references=None) -> dict:
     """{layer: its finished `SecondPass`} of what `batches()`, called twice, yields: {layer: h (N, p)}, labels (N,), decisions (N,) or None.
-    `references`: {layer: simplex}, as of `SecondPass`. `ValueError` unless both times the same points come."""
+    `references()`: {layer: simplex}, as of `SecondPass`; asked after the first pass. `ValueError` unless both times the same points
+    come."""
     means, coarsest, seen = {}, {}, Means(num_classes)
     for h, y, _ in batches():
         for l in h:
@@ -282,7 +283,8 @@ def two_passes(batches, num_classes: int, references=None) -> dict:
     simplices = {l: Simplex(m.means, m.counts, coarsest[l]) for l, m in means.items()}
     *_, last = simplices
     _warn(means[last], simplices[last], coarsest[last])
-    spreads = {l: SecondPass(s, references and references[l]) for l, s in simplices.items()}
+    found = references() if references else simplices
+    spreads = {l: SecondPass(s, found[l]) for l, s in simplices.items()}
     for h, y, decision in batches():
         seen.add(h[last][:, :0], y)                              # the labels alone
         for l in h: spreads[l].add(h[l], y, decision)
@@ -296,7 +298,7 @@ def _one_layer(batches, num_classes, weight, bias, reference):
         for h, y in batches():
             z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
             yield {"h": h}, y, None if z is None else z.argmax(1)
-    references = None if reference is None else {"h": Simplex(reference)}
+    references = None if reference is None else lambda: {"h": Simplex(reference)}
     return summary(two_passes(each, num_classes, references)["h"], weight)
 
 # %% ../nbs/06_metrics.ipynb #11b56394

@@ -102,7 +102,7 @@ preact_resnet18, vgg11 = PreActResNet, VGG
 def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, std=None, seed: int = None) -> Network:
     """The network named `arch` in channels-last layout, else `ValueError`. `seed` fixes its initial weights and leaves the global
     generators as they were."""
-    number("width", width, low=1, whole=True)
+    width = number("width", width, low=1, whole=True)
     make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, ARCHS)]
     with torch.random.fork_rng(devices=[]):
         if seed is not None: torch.default_generator.manual_seed(int(seed))
@@ -128,7 +128,7 @@ def representations(
     not run, runs twice or gives no tensor, and a network that names none."""
     if not hasattr(named := getattr(model, "layers", None), "keys") or not all(isinstance(m, nn.Module) for m in named.values()):
         raise ValueError(f"{type(model).__name__} names no layers; give it, or a module around it, layers = dict(name=module, ...)")
-    if pool is not None: number("pool", pool, low=1, whole=True)
+    if pool is not None: pool = number("pool", pool, low=1, whole=True)
     layers = [layers] if isinstance(layers, str) else layers
     caught, modules = {}, {name: named[choice("layer", name, named)] for name in layers}
     hooks = [m.register_forward_hook(_keep(caught, name, pool)) for name, m in modules.items()]

@@ -140,7 +140,7 @@ def _parsed(words):
     for k, found, v in (w.partition("=") for w in words):
         if not found: raise ValueError(f"expected key=value, got {k!r}")
         if choice("key", k, KEYS) in given: raise ValueError(f"{k} is given twice")
-        given[k] = v if k in ("data_root", "dataset") else from_text(v)             # a path may look like a fraction
+        given[k] = from_text(v, k)
     root, device, minutes, quiet = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet"))
     if minutes is not None: number("max_minutes", minutes)
     choice("quiet", quiet, (True, False, None))
@@ -193,7 +193,8 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
     parts, time_left = [], countdown(max_minutes)
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     if apart(todo, max_minutes): train_side_by_side(todo)
-    for r in tqdm(runs, desc=f"measuring {what}", unit="run", disable=what == "history" or runs[0].source == "published", file=sys.stdout):
+    unmeasured = [] if options.get("radii") or todo else _to_measure(runs, what)
+    for r in tqdm(runs, desc=f"measuring {what}", unit="run", disable=not unmeasured, file=sys.stdout):
         left = time_left()
         t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))

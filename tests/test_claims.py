@@ -34,7 +34,7 @@ def test_verdicts_of_other_runs_go(more, capsys):
 def test_radii_of_another_regime_do_not_count():
     "Claims 22 and 23 look at the network they are about."
     grows = [dict(regime=r, view=f"eps={e}", metric=m, split="train", layer="features", seed=1, epoch=1, eps=e,
-                  value=e if r == "st" else 1 / e)
+                  value=100 * e if r == "st" else 1 / e)
              for r in ("st", "at") for e in (0.1, 0.2, 0.4) for m in ("nc1", "equinorm", "equinorm_cv", "equiangular", "nc3", "nc4")]
     assert verdict(23, "st", pd.DataFrame(grows))["verdict"] == "holds" == verdict(22, "at", pd.DataFrame(grows))["verdict"]
 

@@ -260,6 +260,10 @@ BAD = dict(                                             # representations, label
     narrow_weight=(H, Y, dict(weight=torch.zeros(3, 5)), r"weight must have shape \(C, p\) = \(3, 4\), got \(3, 5\)"),
     few_rows=(H, Y, dict(weight=torch.zeros(2, 4)), "labels must lie in 0..1, got 0..2"),
     narrow_reference=(H, Y, dict(reference=torch.zeros(3, 5)), "reference must have shape"),
+    flat_reference=(H, Y, dict(reference=torch.zeros(4)), "reference must have shape"),
+    broken_reference=(H, Y, dict(reference=with_one(math.inf)[:3]), "reference has NaN or infinite entries"),
+    array_reference=(H, Y, dict(reference=H[:3].numpy()), "reference must be a tensor"),
+    one_weight=(H, Y, dict(weight=torch.tensor(1.0)), "weight must have shape"),
     all_empty_reference=(H, Y, dict(reference=torch.full((3, 4), math.nan)), "no class has any points"),
     no_points_no_classes=(H[:0], Y[:0], {}, "h is empty"), label_list=(H, Y.tolist(), {}, "got list"),
     long_bias=(H, Y, dict(weight=torch.zeros(3, 4), bias=torch.zeros(4)), r"bias must have shape \(C,\) = \(3,\), got \(4,\)"),
@@ -268,6 +272,12 @@ BAD = dict(                                             # representations, label
 def test_bad_input_is_named(h, y, more, says):
     "Whatever does not fit is a ValueError that says so, not a number and not an error from within."
     with pytest.raises(ValueError, match=says): neural_collapse(h, y, **more)
+
+def test_the_coarsest_batch_decides_what_is_resolved():
+    "Whichever comes last."
+    halves = [(H[:3].half(), Y[:3]), (H[3:], Y[3:])]
+    for order in (halves, halves[::-1]):
+        with pytest.warns(UserWarning, match="features in torch.float16"): neural_collapse_batches(lambda: order, 3)
 
 @pytest.mark.parametrize("second", [(H[:4], Y[:4]), (H, Y.flip(0) // 2), None])
 def test_a_second_pass_that_differs_is_refused(second):

@@ -2,7 +2,7 @@
 import copy, math
 from dataclasses import replace
 import pytest, torch, torchvision
-from nc_robust import layers, runs
+from nc_robust import layers, measure as measuring, runs
 from nc_robust.config import ARCHS, Config, configure
 from nc_robust.data import load, pixels
 from nc_robust.layers import accuracy, layer_metrics, measure_adaptive, measure_layers
@@ -165,6 +165,36 @@ def test_layers_say_what_is_wrong(change, y, says):
     change(net := own_network())
     view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3 if y is None else y)
     with pytest.raises(ValueError, match=says): layer_metrics(net, view, 3)
+
+def test_a_layer_that_moves_between_the_passes_is_refused():
+    "An early one, too, that draws in eval mode."
+    net = own_network()
+    net.aside = torch.nn.Identity()                              # beside the way to the last layer
+    net.aside.register_forward_hook(lambda m, given, out: out + 0.1 * torch.randn_like(out))
+    net.layer1.register_forward_hook(lambda m, given, out: [net.aside(out)] and None)
+    net.layers = dict(aside=net.aside, **net.layers)
+    with pytest.raises(ValueError, match="the points moved between the two passes"):
+        layer_metrics(net, View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3), 3)
+
+def test_features_are_checked_in_every_batch(monkeypatch):
+    "A network that changes its way between two batches is refused."
+    for module in (measuring, layers): monkeypatch.setattr(module, "at_once", lambda x: 3)
+    net, seen = own_network(), []
+    net.fc.register_forward_hook(lambda m, given, out: seen.append(0) or (out + 1 if len(seen) == 3 else out))        # the second batch
+    with pytest.raises(ValueError, match="is not what its `linear` takes"):
+        layer_metrics(net, View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3), 3)
+
+@pytest.mark.parametrize("given, says", [
+    (lambda v: (v.x, v.y), "view must be a View"), (lambda v: View(v.x.numpy(), v.y), "x must be a float tensor"),
+    (lambda v: View(v.x[:0], v.y[:0]), "at least one image")])
+def test_a_view_is_looked_at_first(given, says):
+    "So are the number of classes and the references."
+    view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3)
+    with pytest.raises(ValueError, match=says): layer_metrics(own_network(), given(view), 3)
+    with pytest.raises(ValueError, match="num_classes must be a whole number >= 2"): layer_metrics(own_network(), view, 1)
+    with pytest.raises(ValueError, match="unknown layer of references 'features'"):
+        layer_metrics(own_network(), view, 3, references=dict(bn1=None, layer1=None))
+    with pytest.raises(ValueError, match="must return logits"): accuracy(lambda x: [x], view.x, view.y)
 
 def test_an_attack_on_a_layer_sees_that_layer():
     "Folding batch norm into the convolution before it, in blocks of a class of their own, too, leaves a named convolution as it was."

@@ -281,12 +281,15 @@ NUMBERS = {
     r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
     r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
     r"with the paper's rate and schedule, it ends ([\d.]+) to ([\d.]+) times smaller": by_weight_decay_under_at,
-    r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the rate drops ([\d.]+) to ([\d.]+) times in PreActResNet18 and "
+    r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the learning rate drops ([\d.]+) to ([\d.]+) times in "
+    r"PreActResNet18 and "
     r"([\d.]+) to ([\d.]+) times in VGG11":
         at_equal_loss,
     r"is (\d+) to (\d+) times that of AT \(([\d.]+) to ([\d.]+) times on CIFAR-100\). .* its class means are ([\d.]+) to ([\d.]+) times":
         over_at_on_cifar,
-    r"two drops of the rate NC1 falls ([\d.]+) / ([\d.]+) times for ([\d.]+) to ([\d.]+) points of robust": across_the_drops,
+    r"On all images it does cost \((\d+) to (\d+) %\)": lambda: [
+        100 * full(lambda e: e.series("at", "perturbed", "accuracy", "test"), "fig2_at")[k] for k in (15, 35)],
+    r"two drops of the learning rate NC1 falls ([\d.]+) / ([\d.]+) times for ([\d.]+) to ([\d.]+) points of robust": across_the_drops,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
     r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
         at_by_rate,

@@ -211,10 +211,11 @@ def test_damaged_checkpoint(done, damage, capsys):
     assert "state.pt.damaged" in (said := capsys.readouterr().out) and str(run.state_file) in said
     assert (run.folder / "state.pt.damaged").read_bytes() == bad
 
-def test_weights_of_a_damaged_checkpoint_are_trained_again(done):
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "sealed_bomb", "sealed b'rubb'"])
+def test_weights_of_a_damaged_checkpoint_are_trained_again(done, damage):
     "To the same table, which stays if that is killed on the way."
     run, table = done
-    run.state_file.write_bytes(b"")
+    run.state_file.write_bytes(UNREADABLE[damage](run.state_file.read_bytes()))
     with pytest.MonkeyPatch.context() as m:
         m.setattr(runs, "save_state", lambda *a: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception): runs.final_state(run)
