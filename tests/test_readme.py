@@ -282,8 +282,7 @@ NUMBERS = {
     r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
     r"with the paper's rate and schedule, it ends ([\d.]+) to ([\d.]+) times smaller": by_weight_decay_under_at,
     r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the learning rate drops ([\d.]+) to ([\d.]+) times in "
-    r"PreActResNet18 and "
-    r"([\d.]+) to ([\d.]+) times in VGG11":
+    r"PreActResNet18 and ([\d.]+) to ([\d.]+) times in VGG11":
         at_equal_loss,
     r"is (\d+) to (\d+) times that of AT \(([\d.]+) to ([\d.]+) times on CIFAR-100\). .* its class means are ([\d.]+) to ([\d.]+) times":
         over_at_on_cifar,
