@@ -191,9 +191,12 @@ def at_by_rate():
     return [of(a, s, lr) for a in ARCHS for s in (1, 2) for lr in (0.05, 0.1)]
 
 def subset_by_rate():
-    "VGG11, five hundred a class, seed 1: NC1 over that of AT at the rate of TRADES and at its own, frozen and original."
-    end = lambda r, **given: Evidence(carried(r, "vgg11", scale="subset", **given), 10).last(r, "clean", "nc1")
-    return [end(r) / end("at", lr=lr) for r in ("trades_frozen_bn", "trades") for lr in (0.05, 0.1)]
+    """Five hundred a class, seed 1: NC1 over that of AT at the rate of TRADES and at its own, of frozen and original for both networks; that
+    of frozen at equal fit with the former."""
+    end = lambda r, a, **given: Evidence(carried(r, a, scale="subset", **given), 10).last(r, "clean", "nc1")
+    ratios = [end(r, a) / end("at", a, lr=lr) for r in ("trades_frozen_bn", "trades") for lr in (0.05, 0.1) for a in ARCHS]
+    both = lambda a: pd.concat([carried("at", a, scale="subset", lr=0.05), carried("trades_frozen_bn", a, scale="subset")])
+    return ratios + [Evidence(both(a), 10).at_equal_fit("trades_frozen_bn") for a in ARCHS]
 
 def as_in_the_paper():
     "NC1 over that of AT, with the paper's rate and schedule, smallest and largest over seeds: frozen, then original, where all fit."
@@ -292,7 +295,8 @@ NUMBERS = {
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
     r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
         at_by_rate,
-    r"frozen has ([\d.]+) times the NC1 of AT at the rate of TRADES, ([\d.]+) times that at AT's own, the original ([\d.]+) and ([\d.]+)":
+    r"frozen has ([\d.]+) / ([\d.]+) times the NC1 of AT at the rate of TRADES, ([\d.]+) / ([\d.]+) times that at AT's own; the original "
+    r"([\d.]+) / ([\d.]+) and ([\d.]+) / ([\d.]+) times. At equal fit and one rate frozen has ([\d.]+) / ([\d.]+) times":
         subset_by_rate,
     r"test\* images NC1 ends at (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) on attacked ones \(ST: (\d+) / (\d+)\)":
         lambda: [x for v in ("clean", "perturbed") for r in ("at", "st")
