@@ -10,7 +10,7 @@ __all__ = ['GRADIENTS', 'project', 'step', 'random_perturb', 'ce_direction', 'in
 import math, warnings
 from contextlib import contextmanager
 import torch, torch.nn.functional as F
-from .checks import check_attack, check_generator, check_labels, check_model, choice, logits_of, norm_name, radius
+from .checks import check_attack, check_generator, check_labels, check_model, choice, logits_of, norm_name
 from .models import cast_once, frozen, mode
 
 # %% ../nbs/05_attacks.ipynb #05a00001
@@ -221,9 +221,7 @@ def pgd(
     model gives probabilities."""
     norm = norm_name(norm)
     _check_options(y, targeted, dtype, generator, objective=objective, start=start, bn=bn, gradient=gradient)
-    if check:
-        check_model(model); check_attack(x, y, eps, 0 if step_size is None else step_size, steps, norm, restarts, model)
-        eps, step_size = radius("eps", eps, norm), None if step_size is None else radius("step_size", step_size, norm)
+    if check: check_model(model); eps, step_size = check_attack(x, y, eps, step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4
     x, y = x.as_subclass(torch.Tensor), None if y is None else y.as_subclass(torch.Tensor).long()       # fastai's dispatch otherwise
     watch = _Watch(x, 1e-10 if gradient == "published" and norm == "l2" else 0.0)
@@ -249,9 +247,9 @@ def gaussian(x, eps: float, norm: str = "linf", generator=None):
     """Pixels `x` (N, channels, height, width) with Gaussian noise, clipped to [0, 1]; same shape. Its deviation is `eps` for each pixel,
     under l2 it is then shortened to length `eps` at most. Random numbers as of `random_perturb`. Raises `ValueError` on what is no
     image and on eps < 0."""
-    check_attack(x, None, eps, 0, 0, norm)
+    eps, _ = check_attack(x, None, eps, None, 0, norm)
     check_generator(generator)
-    x, eps = x.detach().as_subclass(torch.Tensor), radius("eps", eps, norm)
+    x = x.detach().as_subclass(torch.Tensor)
     noise = torch.empty_like(x).normal_(generator=generator)
     if norm_name(norm) == "linf": return (x + eps * noise).clamp(0, 1)
     return project(x + eps * noise, x, eps, "l2")

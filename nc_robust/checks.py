@@ -105,8 +105,9 @@ def check_model(model):
         raise ValueError(f"model must be a network or a function from pixels to logits, got {model!r}")
 
 def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
-    "Raise a `ValueError` that names what is wrong with the arguments of an attack (on `model`, if given)."
-    for name, v in (("eps", eps), ("step_size", step_size)): radius(name, v, norm)
+    """`eps` and `step_size` (None stays None) as plain numbers. A `ValueError` names what is wrong with the arguments of an attack (on
+    `model`, if given)."""
+    eps, step_size = radius("eps", eps, norm), None if step_size is None else radius("step_size", step_size, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
     same_device(x=x, y=y, model=next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None)
     check_pixels(x)
@@ -115,6 +116,7 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     if y is not None: class_labels(y, len(x))
     if norm_name(norm) == "l2" and eps > (diagonal := x[0].numel()**0.5):
         raise ValueError(f"eps={eps:g} is more than any two such images can lie apart, {diagonal:.3g}; did you mean {eps:g}/255?")
+    return eps, step_size
 
 # %% ../nbs/00_checks.ipynb #09361a94
 def check_generator(generator):

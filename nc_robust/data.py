@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
 from tqdm.std import tqdm
-from .checks import choice, described, number
-from .config import DATASETS, folder_of
+from .checks import described, number
+from .config import folder_of, known_data
 from .files import alone, cache_dir, named, seal, unseal, whole, write_bytes
 
 # %% ../nbs/03_data.ipynb #cdaaa4b7
@@ -223,9 +223,9 @@ def load(
 ) -> Data:
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
-    dataset, root = str(dataset), Path(str(data_root)).expanduser() if data_root else named("NC_ROBUST_DATA", cache_dir)
+    dataset, root = known_data(dataset), Path(str(data_root)).expanduser() if data_root else named("NC_ROBUST_DATA", cache_dir)
     if folder := folder_of(dataset): splits, classes = _folder(folder.resolve())
-    elif choice("dataset", dataset, (*DATASETS, "folder:<path>")).startswith("cifar"): splits, classes = _cifar(dataset, root)
+    elif dataset.startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
     splits = [balanced(*s, per_class, i > 0, classes) for i, s in enumerate(splits)]
     train, test = [Split(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y.astype(np.int64))) for x, y in splits]

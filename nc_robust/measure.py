@@ -7,7 +7,7 @@ __all__ = ['VIEWS', 'TETRAHEDRON', 'POINTS', 'View', 'at_once', 'attack', 'make_
            'view_metrics', 'frame', 'records', 'measure', 'measure_radii', 'measure_predicted']
 
 # %% ../nbs/09_measure.ipynb #6c3980aa
-import math, warnings
+import math
 from dataclasses import dataclass
 import torch, torch.nn.functional as F
 from .attacks import gaussian, pgd
@@ -96,9 +96,7 @@ def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
     W, b = model.linear.weight.detach(), model.linear.bias
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "there is one point a class")            # said when the data was loaded
-        out |= neural_collapse(h, view.y, W, None if b is None else b.detach(), reference, C)
+    out |= neural_collapse(h, view.y, W, None if b is None else b.detach(), reference, C)
     if not torch.equal(view.y, y): out["success"] = (logits.argmax(1) == view.y).double().mean().item()
     mu = class_means(h, view.y, C)
     out |= dict(simplex_similarity=simplex_similarity(mu, reference), angular_distance=angular_distance(mu, reference))

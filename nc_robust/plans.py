@@ -19,7 +19,7 @@ from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .replay import fast_step
 from .results import extra
-from .runs import Run, Stopped, finished, history, length, published, countdown, same_code, trained
+from .runs import Run, Stopped, countdown, finished, history, length, published, same_code, trained
 from .train import regime, start
 
 # %% ../nbs/14_plans.ipynb #0c459684

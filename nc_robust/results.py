@@ -14,7 +14,7 @@ from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import Run, final_state, finished, history, locked, published, read_or_make, countdown, same_data, whole_table
+from .runs import Run, countdown, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec

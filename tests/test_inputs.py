@@ -207,7 +207,7 @@ def test_tensors_of_other_libraries():
     assert not gaussian(x.requires_grad_(), 0.1).requires_grad
 
 @pytest.mark.parametrize("given, says", [
-    (dict(dtype=torch.float32), "dtype is that of autocast; None"), (dict(dtype=torch.int8), "unknown dtype"),
+    (dict(dtype=torch.float32), "dtype is that of autocast; None"), (dict(dtype=torch.int8), "unknown dtype torch.int8.*torch.bfloat16"),
     (dict(generator=3), r"must be a torch.Generator, got 3; torch.Generator\(x.device\)")])
 def test_what_an_attack_cannot_use_is_refused(given, says):
     with pytest.raises(ValueError, match=says): pgd(torch.nn.Flatten(), X, Y, 0.1, **given)

@@ -211,7 +211,7 @@ def test_damaged_checkpoint(done, damage, capsys):
     assert "state.pt.damaged" in (said := capsys.readouterr().out) and str(run.state_file) in said
     assert (run.folder / "state.pt.damaged").read_bytes() == bad
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "sealed_bomb", "sealed b'rubb'"])
+@pytest.mark.parametrize("damage", UNREADABLE)
 def test_weights_of_a_damaged_checkpoint_are_trained_again(done, damage):
     "To the same table, which stays if that is killed on the way."
     run, table = done
