@@ -19,6 +19,20 @@ def test_claims_table_is_made_from_the_figures(tmp_path):
     assert (tmp_path / "claims.csv").read_bytes() == (FIGURES / "claims.csv").read_bytes()
     assert f"<!-- claims -->\n{table}\n<!-- /claims -->" in README
 
+@pytest.mark.parametrize("number, regime, words, verdicts", [
+    (1, "st", "Yes.", "yes yes"), (3, "st", "Yes.", "yes yes"), (4, "st", "Yes / not judged.", "yes not-reached"),
+    (8, "at", "Yes, on training images.", "yes yes"), (10, "at", "Yes, on training images.", "yes yes"),
+    (11, "at", "No / yes, on training images.", "no yes"), (13, "trades_frozen_bn", "Frozen: yes.", "yes yes"),
+    (13, "trades", "Original: no.", "no no"), (14, "trades", "Original VGG11: yes.", "not-reached yes"),
+    (14, "trades_frozen_bn", "Original VGG11: yes.", "not-reached not-reached"), (17, "at", "No.", "no no"),
+    (19, "st", "Yes, but not an attack of their own.", "yes yes"), (23, "st", "No.", "no no")])
+def test_bold_words_are_the_verdicts(number, regime, words, verdicts):
+    "The bold words that open a row of README's summary go with the verdicts of the claims it names."
+    bold = [b for heads, b in re.findall(r"^\|[^|]*\|([^|]*)\| \*\*(.+?)\*\*", README, re.M) if re.search(rf"#{number}\b", heads)]
+    assert len(bold) == 1 and words in bold[0]
+    found = claims(number, regime=regime).set_index("arch").verdict[list(ARCHS)]
+    assert list(found.replace({"holds": "yes", "does not hold": "no", "not reached": "not-reached"})) == verdicts.split()
+
 @pytest.mark.parametrize("machine", ["epyc", "xeon"])
 def test_speed_in_the_readme_is_the_benchmark(machine):
     "Every number of README's speed table is the ratio in `figures/bench_<machine>.csv`, to one digit after the point."
