@@ -226,7 +226,7 @@ def load(
     dataset, root = known_data(dataset), Path(str(data_root)).expanduser() if data_root else named("NC_ROBUST_DATA", cache_dir)
     if folder := folder_of(dataset): splits, classes = _folder(folder.resolve())
     elif dataset.startswith("cifar"): splits, classes = _cifar(dataset, root)
-    else: splits = _digits() if dataset == "digits" else _digits100(); classes = [str(c) for c in np.unique(splits[0][1])]
+    else: splits = {"digits": _digits, "digits100": _digits100}[dataset](); classes = [str(c) for c in np.unique(splits[0][1])]
     splits = [balanced(*s, per_class, i > 0, classes) for i, s in enumerate(splits)]
     train, test = [Split(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y.astype(np.int64))) for x, y in splits]
     counts = train.y.bincount()

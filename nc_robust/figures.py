@@ -8,12 +8,12 @@ __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'setup', 'table', 'vert
 
 # %% ../nbs/16_figures.ipynb #22ad2ae0
 import io, json, re
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from textwrap import wrap
 import pandas as pd
 from . import plans, plots, results
 from .checks import choice, number
-from .config import ARCHS, REGIMES, default_scale, identity, parameters
+from .config import ARCHS, REGIMES, Config, default_scale, identity, parameters
 from .files import out_folder, read_head, runs_root, set_aside, write_bytes
 from .layers import adaptive_per_class
 from .metrics import etf_angle
@@ -41,12 +41,12 @@ FIGURES = {
     "fig16": dict(regimes=("st",), extra="radii", measured=_STEPS),
     # beyond the paper
     "trades": dict(regimes=("at", *_TRADES), claims="fig4", takes=("regime",), note="perturbed: by each one's own training attack"),
-    "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",), note="star: the peak"),
+    "overfitting": dict(regimes=("at", *_TRADES), takes=("regime",), note="white: the first epoch, star: the peak"),
     "frozen": dict(regimes=("st", "st_frozen_bn", "at", "at_frozen_bn"), archs=ARCHS[:1], lr=0.05, takes=("regime",)),
     "adaptive": dict(regimes=_BOTH, extra="adaptive", takes=("regime",)),
 }
-PARAMETERS = ("scale", "dataset", "norm", "archs", "seeds", "epochs", "eps", "lr", "per_class", "width", "data_root", "source",
-              "max_minutes")
+PARAMETERS = ("scale", "archs", "seeds", "data_root", "source", "max_minutes",
+              *(f.name for f in fields(Config) if f.name not in ("regime", "arch", "seed")))
 CHOICES = {"regime": None, "pooled": (None, True, False), "more": (None, True, False)}
 
 # %% ../nbs/16_figures.ipynb #1ec29fac
@@ -164,7 +164,9 @@ def _cut(mine) -> str:
 
 def _rates(mine) -> str:
     rates = _by(mine, lambda r: r.c.lr)
-    return "learning rate " + ", ".join(f"{lr:g}" + f" ({names})" * (len(rates) > 1) for lr, names in rates.items())
+    drops = " and ".join(f"{100 * m:g}" for m in mine[0].c.milestones)
+    return ("learning rate " + ", ".join(f"{lr:g}" + f" ({names})" * (len(rates) > 1) for lr, names in rates.items())
+            + f", times 0.1 after {drops} %" * bool(drops))
 
 # %% ../nbs/16_figures.ipynb #32237761
 def _machines(hardware) -> str:
@@ -182,7 +184,7 @@ def _seeds(mine, picture) -> str:
     names = {t.get_text() for l in picture.legends for t in l.get_texts()} if picture else ()
     mean = f"mean of seeds {', '.join(map(str, seeds))}" + " (geometric on log axes)" * log
     if picture and not any(ax.collections for ax in axes): return mean
-    band = "from one to the other" if len(seeds) == 2 else "a standard deviation"
+    band = "from one to the other" if len(seeds) == 2 else "± a standard deviation"
     return f"{mean}, band: {band}" + ", none for Gaussian" * ("Gaussian" in names)
 
 # %% ../nbs/16_figures.ipynb #000a3c51

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .checks import choice, number
-from .config import ARCHS
+from .config import KNOWN_ARCHS
 
 # %% ../nbs/04_models.ipynb #dba4b008
 class Network(nn.Module):
@@ -103,7 +103,7 @@ def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, 
     """The network named `arch` in channels-last layout, else `ValueError`. `seed` fixes its initial weights and leaves the global
     generators as they were."""
     width = number("width", width, low=1, whole=True)
-    make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, ARCHS)]
+    make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, KNOWN_ARCHS)]
     with torch.random.fork_rng(devices=[]):
         if seed is not None: torch.default_generator.manual_seed(int(seed))
         return make(num_classes, in_channels, width, mean, std).to(memory_format=torch.channels_last)

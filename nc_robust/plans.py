@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 import pandas as pd, torch
 from tqdm.std import tqdm
 from .checks import NORMS, choice, number
-from .config import ARCHS, DATASETS, REGIMES, SCALES, Config, configure, from_text, identity, listed
+from .config import ARCHS, DATASETS, KNOWN_ARCHS, REGIMES, SCALES, Config, configure, from_text, identity, listed
 from .data import batches, generator, pixels
 from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
@@ -92,11 +92,12 @@ def _name_changes(runs):
     found = {}
     for r in filter(finished, runs):
         for f in r.folder.glob("*.csv"):
-            try: found.setdefault(r.name, set()).update(changed(read_head(f).get("code")))
+            try: found.setdefault(f"{r.name}/{f.name}", set()).update(changed(read_head(f).get("code")))
             except (OSError, ValueError): pass                        # who reads the table says what is wrong with it
     if found := {name: what for name, what in found.items() if what}:
         print(f"{', '.join(sorted(set().union(*found.values())))} changed since these were made; "
-              f"to make them anew, move them out of {runs[0].folder.parent}: {', '.join(found)}")
+              f"to make one anew, move it away (history.csv: its whole folder, which trains the run again) from {runs[0].folder.parent}: "
+              f"{', '.join(found)}")
 
 # %% ../nbs/14_plans.ipynb #c688709f
 def announce(runs: list, max_minutes: float = None, name: str = "history"):
@@ -114,7 +115,7 @@ def announce(runs: list, max_minutes: float = None, name: str = "history"):
 
 # %% ../nbs/14_plans.ipynb #9ff19d85
 USAGE = f"""nc-robust-run key=value ...     trains or resumes one run and prints its folder
-  regime={'|'.join(REGIMES)}  arch={'|'.join(ARCHS)}  seed=1
+  regime={'|'.join(REGIMES)}  arch={'|'.join(KNOWN_ARCHS)}  seed=1
   scale={'|'.join(SCALES)}
   dataset={'|'.join(DATASETS)}|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
   norm={'|'.join(NORMS)}  eps=8/255  epochs=... and every other field of Config      device=cpu

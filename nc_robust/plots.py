@@ -95,7 +95,8 @@ def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
         for ax, column in zip(axes[0], columns): ax.set_title(column[0])
         for ax in axes[-1]: ax.set_xlabel(xlabel)
         handles = {l: h for ax in axes.flat for h, l in zip(*ax.get_legend_handles_labels())}
-        handles = dict(sorted(handles.items(), key=lambda i: i[0].startswith("test")))                # what stands beside the rest, last
+        last = lambda name: (name == "guessing", name.startswith("test"), not name.startswith("clean"))
+        handles = {name: handles[name] for name in sorted(handles, key=last)}
         n = len(handles)
         fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=n if n < 5 else 3, frameon=False)
         fig.align_ylabels(axes[:, 0])
@@ -115,7 +116,7 @@ def _round(low, high) -> list:
                                          (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
     def within(some):
         ticks = [float(f"{s}e{d}") for d in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1) for s in some]
-        below = [v for v in ticks if low / (high / low) ** 0.25 < v <= low][-1:]
+        below = [v for v in ticks if low / (high / low) ** 0.1 < v <= low][-1:]
         return below + [v for v in ticks if low < v <= high]
     apart = lambda t: all(b / a > (high / low) ** 0.11 for a, b in zip(t, t[1:]))                   # so that labels do not touch
     found = [t for t in map(within, digits) if 3 <= len(t) <= 7 and apart(t)]
@@ -141,8 +142,9 @@ def _ticks(ax):
 # %% ../nbs/15_plots.ipynb #f1b695e7
 def columns_of(t, *by) -> list:
     "The columns of a grid: one for each combination of the columns `by` in the table, with a readable title."
-    joined = lambda names: (",\n" if sum(map(len, names)) > 28 else ", ").join(names)
-    return [(joined([title(v) for v in k]), g) for k, g in t.groupby(list(by), sort=False)]
+    joined = lambda names: ("\n" if sum(map(len, names)) > 28 else ", ").join(names)
+    named = lambda column, v, g: title(v) + " (l2)" * (column == "regime" and "norm" in g and set(g.norm) == {"l2"})
+    return [(joined([named(c, v, g) for c, v in zip(by, k)]), g) for k, g in t.groupby(list(by), sort=False)]
 
 # %% ../nbs/15_plots.ipynb #04b0cd94
 _BEHIND = dict(fc="white", ec="none", alpha=0.8, pad=0.5)           # what is written stays legible where a curve passes
@@ -157,7 +159,7 @@ def level(ax, y, text):
 # %% ../nbs/15_plots.ipynb #04b0cd95
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
-    text = f"{name} {' / '.join(f'{100 * v:.3g}' for v in ends)} % at the end".lstrip()
+    text = f"{name} {' / '.join(f'{round(100 * v, 1):g}' for v in ends)} % at the end".lstrip()
     low, high = ax.get_xlim()
     below = np.linspace(high - 0.02 * len(text) * (high - low), high, 40)                         # about as wide as it is written
     curves = [np.interp(below, *line.get_data()) for line in ax.lines]
@@ -166,8 +168,8 @@ def _ends(ax, ends, name=""):
     ax.annotate(text, (0.98, height), xycoords="axes fraction", ha="right", va="center", fontsize=6, color="0.2", bbox=_BEHIND)
 
 def _hold(ax, t):
-    "Make the axis hold the values of `t`, too."
-    v = t.value[np.isfinite(t.value) & (t.value > 0)]
+    "Make the axis hold the values of `t` in the second half of training, too."
+    v = t.value[np.isfinite(t.value) & (t.value > 0) & (t.epoch >= t.epoch.max() / 2)]
     if len(v): ax.update_datalim([(t.epoch.max(), v.min()), (t.epoch.max(), v.max())]); ax.autoscale_view()
 
 # %% ../nbs/15_plots.ipynb #fb34b9b1
@@ -175,12 +177,14 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
              by=("regime", "arch"), labels=None, like=None):
     """Curves over epochs of the tidy table `t` with columns `regime` and `arch`: a row for each of `metrics` (a name, or (name,
     views)), a column for each of `by`.
-    `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend; `like`: a table whose values the
-    axes hold, too, so that pictures compare. Of a share that is perturbed or targeted the last value is written out: 99.1 and 99.9 %
-    look alike."""
+    `marks`: {metric: (y, text)} draws a level; `labels`: {view: text} names a view in the legend; `like`: a table whose values in the
+    second half of training the axes hold, too, so that pictures compare. Of a share that is perturbed or targeted the last value is
+    written out: 99.1 and 99.9 % look alike."""
     t, like = (k if k is None else k[(k.split == split) & (k.layer == "features")] for k in (t, like))
     asked = [m if isinstance(m, tuple) else (m, views) for m in metrics]
     for n, _ in asked: choice("metric", n, METRICS)
+    if lacking := [n for n, _ in asked if n not in set(t.metric)]: print(f"not in the tables of these runs: {', '.join(lacking)}")
+    asked = [a for a in asked if a[0] not in lacking] or asked
     rows = [(METRICS[n][0] + "\n(clean)" * (v == ("clean",)), n, v) for n, v in asked]
     def draw(ax, row, column):
         (_, metric, seen), (_, g) = row, column
@@ -192,12 +196,13 @@ def by_epoch(t: pd.DataFrame, metrics=FIG2, views=("clean", "perturbed", "gaussi
         for v in ("perturbed", "targeted"):
             if scale == "share" and ends.get(v) is not None: _ends(ax, [ends[v]], v)
         if marks and metric in marks: level(ax, *marks[metric])
-    return grid(rows, columns_of(t, *by), "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
+    columns = [(name + "\n(test images)" * (split == "test"), g) for name, g in columns_of(t, *by)]
+    return grid(rows, columns, "epoch", draw, width, height=1.15 if len(rows) > 3 else 1.6)
 
 # %% ../nbs/15_plots.ipynb #e9a280c4
 REGIME_STYLES = {
     # other colours than those of the views
-    "st": dict(color="#6B4C9A", ls=":", marker="D"), "st_frozen_bn": dict(color="#8E6FB5", ls=(0, (1, 2)), marker="x"),
+    "st": dict(color="#6B4C9A", ls=":", marker="D"), "st_frozen_bn": dict(color="#B9A3D3", ls=(0, (5, 1, 1, 1)), marker="x"),
     "at": dict(color="#000000", ls="-", marker="o"), "at_frozen_bn": dict(color="#909090", ls=(0, (6, 1)), marker="v"),
     "trades": dict(color="#56B4E9", ls="--", marker="s"), "trades_frozen_bn": dict(color="#A3195B", ls="-.", marker="^"),
 }
@@ -236,7 +241,7 @@ def span(v, form: str = "{:.2g}") -> str:
 def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
     """`y` over `x`, each (view, metric, split) as `series` takes them, of the tidy table `t`: a curve for each regime, a point for each
     measured epoch, means over seeds (of logarithms on log axes); a column for each arch. The x axis falls, as NC metrics do in
-    training; a star is where `y` is greatest."""
+    training; the first point is white, a star is where `y` is greatest."""
     def values(g, view, metric, split):
         v = series(g, view, metric, split, ("seed",)).dropna(axis=1)
         return np.exp(np.log(v).mean()) if METRICS[metric][1] == "log" else v.mean()
@@ -244,7 +249,8 @@ def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
         for r, g in column[1].groupby("regime", sort=False):
             a, b = values(g, *x).align(values(g, *y), "inner")
             ax.plot(a, b, **_style_of(r))
-            if len(b): ax.plot(a[b.idxmax()], b.max(), marker="*", ms=9, color=_style_of(r)["color"])
+            for e, look in ((b.index[0], dict(ms=5, mfc="white")), (b.idxmax(), dict(ms=9, marker="*"))) if len(b) else ():
+                ax.plot(a[e], b[e], **_style_of(r) | dict(label=None, clip_on=False, zorder=3) | look)
         if METRICS[x[1]][1] == "log": ax.set_xscale("log"); ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter("{x:g}"); ax.xaxis.set_inverted(True)
     return grid([(ylabel,)], columns_of(t, "arch"), xlabel, draw, height=2.2)
@@ -268,8 +274,8 @@ _both = lambda view, metric: [(view, metric, "train", dict(label=f"train, {_fres
                               (view, metric, "test", dict(label="test (view of its row)", color="0.35", ls=":", marker="^"))]
 CENTRES = [("NCC accuracy\n(clean)", "share", _both("clean", "ncc_accuracy")),            # figures 12 and 14
            ("NCC robustness\n(perturbed)", "share", _both("perturbed", "ncc_accuracy")),
-           ("match with clean\ncentres (clean)", "share", _both("clean", "ncc_match")),
-           ("match with clean\ncentres (perturbed)", "share", _both("perturbed", "ncc_match"))]
+           ("NCC-network\nmatch (clean)", "share", _both("clean", "ncc_match")),
+           ("NCC-network\nmatch (perturbed)", "share", _both("perturbed", "ncc_match"))]
 
 # %% ../nbs/15_plots.ipynb #e4e36a60
 def by_layer(t: pd.DataFrame, rows, marks=None):
@@ -322,7 +328,7 @@ def by_class(t: pd.DataFrame, marks=None):
         for metric, view in row[1:]:
             g = column[1][(column[1].metric == metric) & column[1].value.notna()]
             g = g.assign(place=g.groupby("seed").value.rank(method="first", ascending=False))
-            curve(ax, g, "place", view, marker="", **dict(label="predicted class") if view == "predicted" else {})
+            curve(ax, g, "place", view, marker="", label=dict(clean="clean, by label", predicted="perturbed, by predicted class")[view])
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
         never = (column[1][column[1].metric == "count"].value == 0).sum() / column[1].seed.nunique()
         if row[1][0] == "count" and never:

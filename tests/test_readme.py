@@ -182,7 +182,7 @@ def by_weight_decay_under_at():
     "The same of AT with the paper's rate and schedule, seed by seed."
     end = lambda a, s, **more: Evidence(carried("at", a, s, lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40, **more),
                                         10).last("at", "clean", "nc1")
-    found = [end(a, s, weight_decay=0.0) / end(a, s) for a, s in ((ARCHS[0], 1), (ARCHS[1], 1), (ARCHS[1], 2))]
+    found = [end(a, s, weight_decay=0.0) / end(a, s) for a in ARCHS for s in (1, 2)]
     return [min(found), max(found)]
 
 def frozen_over_working():

@@ -301,7 +301,7 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
             m.setattr(machine, "code", lambda: now.replace("metrics=", "metrics=0"))
             ask()
         said = capsys.readouterr().out
-        assert f"metrics changed since these were made; to make them anew, move them out of {run.folder.parent}: {run.name}" in said
+        assert "metrics changed since these were made; to make one anew, move it away" in said and f"{run.name}/history.csv" in said
     assert run.csv.read_bytes() == table
 
 def test_a_changed_definition_does_not_go_on(monkeypatch):
