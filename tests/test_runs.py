@@ -455,9 +455,9 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     t, picture = figures.table(figure), plt.figure()
     figures.save(figure, picture, t)
     assert f"only read; cut short: {run.name} (1 of 3 epochs)\n" in capsys.readouterr().out
-    shown, there = picture.get_supxlabel().split("\n")
-    assert shown == ("digits, 12 training images a class; linf, eps 0.2, 3 steps; 3 epochs, AT cut short after 1 of 3; "
-                     "learning rate 0.05; seed 1")
+    *shown, there = picture.get_supxlabel().split("\n")
+    assert " ".join(shown) == ("digits, 12 training images a class; linf, eps 0.2, 3 steps; 3 epochs, AT cut short after 1 of 3; "
+                               "learning rate 0.05, times 0.1 after 70 and 90 %; seed 1")
     assert there == f"VGG11 of width 8; {figures._machines(read_head(run.csv)['hardware'])}"
     assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
 
