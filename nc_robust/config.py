@@ -200,7 +200,7 @@ def parameters(
     "The figure's parameters, checked: an unknown name or value raises and lists what is allowed. Text is taken as `from_text` does."
     cells = [(c, _assigned(c)) for c in namespace.get("In", [])]            # the last of each kind: corrected and run again
     injected = [names for c, names in cells if c.startswith("# Parameters\n")][-1:]
-    own = [names for _, names in cells if 2 * len(names & set(allowed)) > len(allowed)][-1:]
+    own = [names for _, names in cells if len(names & set(allowed)) > min(len(allowed) // 2, 6)][-1:]
     for name in sorted(set().union(*injected, *own)): choice("parameter", name, allowed)
     given = {name: from_text(v, name) if isinstance(v := namespace.get(name), str) else v for name in allowed}
     for name, values in allowed.items():

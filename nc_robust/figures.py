@@ -47,6 +47,7 @@ FIGURES = {
 }
 PARAMETERS = ("scale", "archs", "seeds", "data_root", "source", "max_minutes",
               *(f.name for f in fields(Config) if f.name not in ("regime", "arch", "seed")))
+_UNUSUAL = ("momentum", "weight_decay", "batch_size", "beta", "step_size", "precision")       # said below a picture where they are given
 CHOICES = {"regime": None, "pooled": (None, True, False), "more": (None, True, False)}
 
 # %% ../nbs/16_figures.ipynb #1ec29fac
@@ -61,6 +62,9 @@ class Figure:
         if pooled: self.spec["extra"] += "_pooled"
         if max_minutes is not None: number("max_minutes", max_minutes)
         given = {k: v for k, v in given.items() if v is not None}
+        self.unusual = {k: v for k, v in given.items() if k in _UNUSUAL}
+        if "trained" in self.spec and "step_size" in given:
+            raise ValueError(f"{name} trains at several radii, and its step_size goes with them; leave it out")
         of_figure = {k: self.spec[k] for k in ("archs", "norm", "classes", "lr") if k in self.spec}
         given = dict(archs=ARCHS, norm="linf", classes=10) | of_figure | given
         regimes = self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime
@@ -222,6 +226,7 @@ def foot(figure: Figure, mine: list, picture=None) -> str:
     elif "measured" in figure.spec: eps = "attacked at the radii shown"
     first = [f"{_data(c)}, {count}", f"{c.norm}, {eps}, {c.steps} steps",
              f"{c.epochs} epochs{_cut(mine)}", _rates(mine), _seeds(mine, picture)]
+    first += [f"{k} {v:g}" if isinstance(v, (int, float)) else f"{k} {v}" for k, v in figure.unusual.items()]
     if "note" in figure.spec: first.append(figure.spec["note"])
     widths = dict.fromkeys(f"{plots.title(r.c.arch)} of width {r.c.width}" for r in mine)
     rests_on = provenance(figure, mine)

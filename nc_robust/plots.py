@@ -157,9 +157,14 @@ def level(ax, y, text):
                 bbox=_BEHIND)
 
 # %% ../nbs/15_plots.ipynb #04b0cd95
+def _percent(v):
+    "The share `v` in percent, to one digit after the point, more where that would read as none or all."
+    short = f"{round(100 * v, 1):g}"
+    return f"{100 * v:.4g}" if (short == "100" and v < 1) or (short == "0" and v > 0) else short
+
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
-    text = f"{name} {' / '.join(f'{round(100 * v, 1):g}' for v in ends)} % at the end".lstrip()
+    text = f"{name} {' / '.join(map(_percent, ends))} % at the end".lstrip()
     low, high = ax.get_xlim()
     below = np.linspace(high - 0.02 * len(text) * (high - low), high, 40)                         # about as wide as it is written
     curves = [np.interp(below, *line.get_data()) for line in ax.lines]

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest, torch, torch.nn as nn, torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from nc_robust import measure
-from nc_robust.attacks import ce_direction, gaussian, kl_direction, objective_value, pgd
+from nc_robust.attacks import (_report, _Watch, ce_direction, gaussian, input_gradient, kl_direction, objective_value, pgd,
+                               random_perturb)
 from nc_robust.config import configure
 from nc_robust.data import pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics
@@ -372,3 +373,41 @@ def test_gaussian_noise(norm):
     assert 0 <= noisy.min() and noisy.max() <= 1 and torch.equal(gaussian(x, 0.0, norm), x)
     if norm == "linf": assert (noisy - x).std().item() == pytest.approx(0.05, rel=0.05)
     else: assert distance(noisy, x, "l2").max() <= 0.05 + 1e-6 and distance(noisy, x, "l2").min() > 0.04
+
+def test_l2_starts_at_every_distance():
+    "The length of the random start is uniform in [0, eps], as in the paper's code, not that of a point uniform in the ball."
+    x = torch.full((2000, 1, 2, 2), 0.5)
+    r = (random_perturb(x, 0.1, "l2", rng()) - x).flatten(1).norm(dim=1)
+    assert r.mean().item() == pytest.approx(0.05, rel=0.05) and r.std().item() == pytest.approx(0.1 / 12**0.5, rel=0.05)
+
+def test_directions_are_taken_in_float32():
+    seen = []
+    input_gradient(lambda x: x.flatten(1).bfloat16(), torch.rand(2, 1, 2, 2), lambda z: seen.append(z.dtype) or z)
+    assert seen == [torch.float]
+
+def test_a_target_that_is_hit_comes_first():
+    "Between restarts: before one that misses with a smaller loss."
+    p = torch.tensor([[0.4, 0.3, 0.3], [0.45, 0.549, 0.001]])
+    assert objective_value(p.log(), torch.zeros(2).long(), targeted=True).argmax() == 0
+
+def test_a_nan_at_any_step_is_kept():
+    watch = _Watch(torch.zeros(2, 2)); watch(torch.full((2, 2), math.nan)); watch(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="for 2 of 2 images"): _report(watch)
+
+def test_what_counts_as_vanished():
+    "One image in twenty is said; no steps are no share; only the published l2 form has a floor; KL of a double model is exact."
+    share, (x, y) = lambda *a, **k: pgd(*a, check=False, info=True, **k)[1]["zero_gradient"], images(20)
+    assert share(linear(), x, y, 0.1, steps=0) == 0
+    m = linear().double()
+    assert share(m, x.double(), None, 0.3, steps=1, objective="kl", start="clean") == 1
+    with torch.no_grad(): m[1].weight *= 1e-13
+    assert share(m, x.double(), y, 0.3, gradient="published") == 0
+    x[0, ..., -1, -1], x[1:, ..., -1, -1], m = 0, 1, linear()
+    with pytest.warns(UserWarning, match="vanished for 5%"): pgd(lambda x: m(x) * (x[:, 0, -1, -1:] > 0.5), x, y, 0.1)
+
+def test_parameters_are_frozen_meanwhile():
+    "Gradients with respect to them would cost a third of the attack."
+    (x, y), m, seen = images(), linear(), []
+    m.register_forward_hook(lambda *_: seen.append(m[1].weight.requires_grad))
+    pgd(m, x, y, 0.1, steps=1)
+    assert seen == [False]

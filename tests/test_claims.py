@@ -2,7 +2,7 @@
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from nc_robust import figures, plots, verdicts
-from nc_robust.claims import CLAIMS, Evidence, judge
+from nc_robust.claims import CLAIMS, Evidence, Missing, judge
 from nc_robust.files import out_folder
 from nc_robust.metrics import etf_angle
 from nc_robust.verdicts import TEXT
@@ -232,3 +232,66 @@ def test_published_verdicts_are_those_of_the_rules(path):
         assert sorted(found[shown].itertuples(index=False)) == sorted(t[shown].itertuples(index=False))
         key = ["claim", "regime", "arch"]
         assert found.set_index(key).runs.str.split().map(set).to_dict() == t.set_index(key).runs.str.split().map(set).to_dict()
+
+def test_a_seed_that_is_nan_or_infinite_is_no_number():
+    "It is not averaged away, and nothing is judged by it."
+    e = Evidence(pd.concat([table(), table().assign(seed=2, value=np.nan)]), 10)
+    assert e.series("at", "clean", "nc1").isna().all()
+    with pytest.raises(Missing, match="nan"): e.layers("at", "clean", "nc1")
+    t = table(); t.loc[(t.metric == "nc1") & (t.epoch == 1), "value"] = np.inf
+    assert verdict(8, "at", t)["verdict"] == "not measured"
+
+def test_every_seed_fits_or_the_claim_fails():
+    "Claim 7 looks at the worst seed, and 99.5 % are enough."
+    t = pd.concat([table(), table().assign(seed=2)])
+    t.loc[(t.metric == "accuracy") & (t.seed == 2), "value"] = 0.9
+    assert verdict(7, "at", t)["verdict"] == "does not hold"
+    t.loc[t.metric == "accuracy", "value"] = 0.995
+    assert verdict(7, "at", t)["verdict"] == "holds"
+
+PREDICTED = dict(angle=(0.1,) * 4, count=(10, 90, 10, 90), clean_norm=(1, 1.1, 1, 1.1), predicted_norm=(1, 2, 1, 2))
+
+@pytest.mark.parametrize("changed, says", [
+    ({}, "holds"), (dict(angle=(0.6,) * 4), "does not hold"), (dict(count=(50, 50, 50, 49)), "does not hold"),
+    (dict(predicted_norm=(1, 1.05, 1, 1)), "does not hold"), (dict(angle=(np.nan,) * 4), "not measured")])
+def test_claim_6_has_three_conditions(changed, says):
+    t = pd.DataFrame([dict(regime="st", view="predicted", metric=m, split="train", layer=f"class {k}", seed=1, epoch=1, value=v)
+                      for m, values in (PREDICTED | changed).items() for k, v in enumerate(values)])
+    assert verdict(6, "st", t, C=4)["verdict"] == says
+
+@pytest.mark.parametrize("number, r, values, says", [
+    (22, "at", (3, 2, 2), "does not hold"), (22, "at", (2, 1, 0), "holds"), (23, "st", (1, 2, 2), "does not hold"),
+    (23, "st", (1, 2, 3), "holds"), (23, "st", (1, 2, np.nan), "not measured")])
+def test_monotone_is_strict(number, r, values, says):
+    "Over the radii of claims 22 and 23; one that was not measured leaves no verdict."
+    t = pd.DataFrame([dict(regime=r, view=f"eps={e}", metric=m, split="train", layer="features", seed=1, epoch=1, eps=e, value=v)
+                      for e, v in zip((0.1, 0.2, 0.4), values) for m in ("nc1", "equinorm_cv", "equiangular", "nc3", "nc4")])
+    assert verdict(number, r, t)["verdict"] == says
+
+def test_claim_21_at_its_threshold():
+    "A difference of 0.02 is not less than 0.02, whatever floating point makes of 0.7 - 0.68."
+    t = pd.DataFrame([dict(regime="st", view="perturbed", metric=m, split="train", layer="a", seed=1, epoch=1, value=v)
+                      for m, v in (("ncc_accuracy", 0.7), ("ncc_match", 0.68))])
+    assert verdict(21, "st", t)["verdict"] == "does not hold"
+
+@pytest.mark.parametrize("together, says", [("holds", "undecided"), ("not measured", "not measured")])
+def test_a_tie_of_seeds_is_undecided(monkeypatch, together, says):
+    figure = figures.Figure("fig2", "at", archs="vgg11", scale="quick", seeds="1,2", source="published")
+    alone = {1: "holds", 2: "does not hold"}
+    monkeypatch.setattr(verdicts, "judge", lambda claim, e, r: dict(
+        value=1.0, test="", verdict=together if e.t.seed.nunique() > 1 else alone[e.t.seed.iloc[0]]))
+    assert set(verdicts.rows(figure, figures.table(figure)).verdict) == {says}
+
+def test_verdicts_of_other_widths_and_sizes_stay_apart(tmp_path):
+    "Rows of another width are replaced, claim 15 compares equal sizes, fewer seeds are said, a README has one table."
+    drawn(archs="vgg11").assign(width=99).to_csv(out_folder() / "fig2_digits_claims.csv", index=False)
+    t = drawn(archs="vgg11", regime="st")
+    assert set(t.regime) == {"st"}
+    t = drawn(archs="vgg11", regime="at")
+    t.assign(norm="l2", per_class="500").to_csv(out_folder() / "fig6_claims.csv", index=False)
+    assert 15 not in set(verdicts.merge(out_folder()).claim)
+    (readme := tmp_path / "README.md").write_text(2 * "<!-- claims -->\n" + "<!-- /claims -->\n")
+    with pytest.raises(ValueError, match="once each"): verdicts.write_readme(out_folder(), readme)
+    row = dict(claim=7, text="t", dataset="digits", norm="linf", regime="at", per_class="30", epochs=9, value=0.5, verdict="holds", test="")
+    two = pd.DataFrame([row | dict(arch="vgg11", seeds="1", agree=1), row | dict(arch="preact_resnet18", seeds="1 2 3", agree=3)])
+    assert "1 seed |" in verdicts.markdown(two).splitlines()[2]

@@ -2,7 +2,7 @@
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from nc_robust.data import balanced, batches, digest, load, pixels, statistics
+from nc_robust.data import balanced, batches, digest, generator, load, pixels, statistics
 from nc_robust.files import read_head
 
 def image(path, size=(8, 8), mode="RGB", seed=0):
@@ -183,3 +183,30 @@ def test_the_digits_are_those_of_the_published_runs():
     "Rows and order: the tables name the digest of the images they were made on."
     kept = next((Path(__file__).resolve().parent.parent / "figures" / "runs").glob("at-vgg11-digits-linf-s1-*")) / "history.csv.gz"
     assert digest(load("digits", int(read_head(kept)["per_class"]))) == read_head(kept)["data_digest"]
+
+def test_random_streams_stay_what_they_are():
+    "Published runs are made again bit for bit only while the same words give the same seed."
+    assert generator("cpu", 1, "order", 0).initial_seed() == 1341983847465664397
+
+def test_cifar_as_torchvision_has_it(tmp_path, monkeypatch):
+    "Channels first, height before width, train before test, each name its own set."
+    def made(n):
+        class Cifar:
+            classes = [str(k) for k in range(n)]
+            def __init__(self, root, train, download):
+                self.data, self.targets = np.zeros((n, 32, 32, 3), np.uint8), [*range(n)]
+                self.data[:, 1, 2] = 1 if train else 0
+        return Cifar
+    sizes = dict(cifar10=2, cifar100=3)
+    for name, n in sizes.items(): monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", made(n))
+    for name, n in sizes.items():
+        d = load(name, data_root=tmp_path)
+        assert d.num_classes == n and d.train.x[0, :, 1, 2].tolist() == [1, 1, 1] and d.train.x.sum() == 3 * n and d.test.x.sum() == 0
+
+def test_small_contrast_and_small_classes(tmp_path, capsys):
+    "A channel of two neighbouring grey values has its deviation; one class of one image is not all of them."
+    x = torch.tensor([7, 8] * 32, dtype=torch.uint8).view(1, 1, 8, 8)
+    assert statistics(x)[1][0] == pytest.approx(0.5 / 255)
+    for f in ("train/a/0", "train/a/1", "train/b/0", "test/a/0", "test/b/0"): image(tmp_path / "set" / f"{f}.png")
+    load(f"folder:{tmp_path}/set")
+    assert "has no spread" not in capsys.readouterr().out

@@ -1,9 +1,8 @@
 "The metrics against closed forms, the plain pinv formula, and what they must not change under."
-import json, math, subprocess, sys
+import json, math, subprocess, sys, warnings
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from nc_robust.metrics import (Means, SecondPass, Simplex, angular_distance, class_means, equiangular, neural_collapse,
-                               neural_collapse_batches, nc1_spectrum, simplex_similarity, summary)
+from nc_robust.metrics import *
 
 both_dtypes = pytest.mark.parametrize("dtype, tol", [(torch.float64, 1e-10), (torch.float32, 2e-5)])
 
@@ -289,3 +288,34 @@ def test_equiangular_by_hand():
     "Three means with cosines 0 and twice -1/sqrt(2), where a simplex has -1/2."
     M = torch.tensor([[1.0, 0], [0, 1], [-1, -1]]).double()
     assert equiangular(M) == pytest.approx((0.5 + 2 * (0.5**0.5 - 0.5)) / 3, rel=1e-12)
+
+def test_an_empty_class_is_left_out_of_angles():
+    "A class that is empty in one of two sets counts in neither: not in the mean angle, not in the centre."
+    mu = torch.randn(5, 8, generator=torch.Generator().manual_seed(0)).double()
+    gap = mu.clone(); gap[0] = math.nan
+    for angle in (simplex_similarity, angular_distance): assert angle(gap, mu) == angle(mu, gap) == 0
+
+def test_the_reference_leaves_an_empty_class_out():
+    h, y = blobs(C=6)
+    assert nc1_pinv(h, y, 7) == pytest.approx(nc1_pinv(h, y, 6), rel=1e-12)
+
+def test_what_may_be_merged():
+    "Only sums around the same means, with the same reference; the drift of the points is merged, too."
+    h, y = blobs()
+    a, b = (Simplex(class_means(t, y, 6)) for t in (h, 2 * h))
+    with pytest.raises(ValueError, match="around different means"): Spread(a).merge(Spread(b))
+    with pytest.raises(ValueError, match="different centres"): SecondPass(a).merge(SecondPass(a, b))
+    one, other = (Spread(a).add(h[i::2], y[i::2].contiguous()) for i in (0, 1))
+    assert one.merge(other).drift.norm() < 1e-9 * h.norm()
+
+def test_condition_is_of_the_directions_kept():
+    "Smallest over largest, also where twin means lower the rank."
+    M = 2 * etf(5, 10); M[4] = M[3]
+    s = torch.linalg.svdvals(M - M.mean(0))
+    assert neural_collapse(*around(M, 0.3))["nc1_cond"] == pytest.approx((s[2] / s[0]).item())
+
+def test_small_sets():
+    "A bias needs a weight, an angle two classes; one point in one class is no cause for a warning."
+    with pytest.raises(ValueError, match="bias is given without weight"): neural_collapse(H, Y, bias=torch.zeros(3))
+    with pytest.raises(ValueError, match="at least two"): etf_angle(1)
+    with warnings.catch_warnings(): warnings.simplefilter("error"); neural_collapse(H[:5], Y[:5])

@@ -1,5 +1,5 @@
 "Figure notebooks: short, with their parameters tagged, refusing what they do not know."
-import json, os, re, shlex, signal, subprocess, sys, time
+import ast, json, os, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest
 from nc_robust import figures
@@ -20,6 +20,23 @@ def test_shape_of_a_figure_notebook(path):
     tagged = [c for c in code if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1 and len(code) <= (10 if path.stem.startswith("fig") else 12)
     assert all("=" in l for l in tagged[0].source.splitlines() if l.strip())
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda p: p.stem)
+def test_only_the_parameter_cell_assigns_parameters(path):
+    "A page's own variable of such a name would be a parameter when the cells are run again."
+    own = {"regime", *figures.PARAMETERS, *figures.CHOICES}
+    for c in nbformat.read(path, 4).cells:
+        if c.cell_type != "code" or "parameters" in c.metadata.get("tags", []): continue
+        stored = {n.id for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        inner = {n.id for f in ast.walk(ast.parse(c.source)) if isinstance(f, (ast.FunctionDef, ast.Lambda, ast.comprehension))
+                 for n in ast.walk(f) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        assert not (stored - inner) & own
+
+def test_two_misspelt_parameters_are_named(tmp_path):
+    "Also in a page whose cell assigns fewer than half of what there is."
+    known = ("regime", "scale", "dataset", "norm", "archs", "seeds", "lr", "eps", "source")
+    cell = "\n".join([*(f"{k} = None" for k in known), "epoch = 3", "widht = 4"])
+    with pytest.raises(ValueError, match="unknown parameter '(epoch|widht)'"): figures.setup("fig3", dict(In=[cell]))
 
 def test_views_and_regimes_are_told_apart():
     "Every regime has its own colour and line in `by_regime`, and a colour given to `curve` is the one drawn."

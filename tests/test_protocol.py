@@ -1,14 +1,14 @@
 "What goes into the tables is what the pages define, computed here from the formulas alone."
 import copy, math
 from dataclasses import replace
-import pytest, torch, torchvision
+import pytest, torch, torch.nn as nn, torch.nn.functional as F, torchvision
 from nc_robust import layers, measure as measuring, runs
 from nc_robust.config import ARCHS, Config, configure
 from nc_robust.data import load, pixels
-from nc_robust.layers import accuracy, layer_metrics, measure_adaptive, measure_layers
-from nc_robust.measure import View, attack, make_view, measure, measure_predicted, score
-from nc_robust.metrics import class_means, equiangular, neural_collapse
-from nc_robust.models import folded, representations
+from nc_robust.layers import NearestCentre, accuracy, layer_metrics, measure_adaptive, measure_layers
+from nc_robust.measure import View, attack, frame, make_view, measure, measure_predicted, measure_radii, score
+from nc_robust.metrics import angular_distance, class_means, equiangular, neural_collapse, simplex_similarity
+from nc_robust.models import folded, representations, vgg11
 from nc_robust.train import learning_rate, start, train_epoch
 
 def by_hand(arch, net, x):
@@ -212,3 +212,87 @@ def test_accuracy_counts_one_label_an_image(trained):
     y = net(x).argmax(1)
     assert accuracy(net, x, y) == 1
     with pytest.raises(ValueError, match=r"squeeze\(1\)"): accuracy(net, x, y[:, None])
+
+def test_a_targeted_view_by_hand(net):
+    "Accuracy and loss are of the true labels, success and the geometry of the targets, the KL divergence from clean images."
+    m, d, c = net
+    x, y = pixels(d.train.x), d.train.y; g = (y + 1) % 10
+    z, h = score(m, make_view("targeted", m, x, y, c, 10).x); clean, r = score(m, x); p = clean.double().log_softmax(1)
+    share = lambda t: (z.argmax(1) == t).double().mean().item()
+    mu, nu = class_means(h, g, 10), class_means(r, y, 10)
+    rows, picture = measure(m, d, c, 1)
+    for metric, expected in dict(accuracy=share(y), success=share(g), loss=F.cross_entropy(z.double(), y).item(),
+                                 simplex_similarity=simplex_similarity(mu, nu), angular_distance=angular_distance(mu, nu),
+                                 kl=(p.exp() * (p - z.double().log_softmax(1))).sum(1).mean().item()).items():
+        assert value(rows, split="train", view="targeted", metric=metric) == pytest.approx(expected, rel=1e-4), metric
+    assert torch.allclose(picture["targeted_means"], frame(nu[:4])(class_means(h, y, 10)[:4]), atol=1e-4)
+
+def test_other_views_by_hand(net):
+    "Predicted classes are of the attacked images, l2 noise has its length, radii refer to clean means, the bias counts."
+    m, d, c = net
+    x, y = pixels(d.train.x), d.train.y
+    v = make_view("predicted", m, x, y, c, 10)
+    assert torch.equal(v.y, score(m, v.x)[0].argmax(1))
+    noise = make_view("gaussian", m, x, y, replace(c, norm="l2", eps=0.5), 10).x - x
+    assert noise.flatten(1).norm(dim=1).max() <= 0.5 + 1e-6
+    mu, nu = (class_means(score(m, t)[1], y, 10) for t in (x, attack(m, x, y, c)[0]))
+    assert value(measure_radii(m, d, c, [c.eps]), metric="simplex_similarity") == pytest.approx(simplex_similarity(nu, mu), rel=1e-4)
+    with pytest.raises(ValueError, match="no step size to scale"): attack(m, x[:4], y[:4], replace(c, eps=0), eps=0.1)
+    m = copy.deepcopy(m)
+    with torch.no_grad(): m.linear.bias[0] = 100
+    assert value(measure(m, d, c, 1)[0], split="train", view="clean", metric="nc4") > 0.8
+
+def test_share_of_zero_gradients_over_chunks(monkeypatch):
+    "Of four images in chunks of three and one it is a mean over images."
+    x, y = torch.ones(4, 1, 2, 2), torch.zeros(4).long(); x[3] = 0
+    gate = nn.Module(); gate.forward = lambda x: x.flatten(1)[:, :3] * (x.flatten(1)[:, -1:] > 0.5)
+    monkeypatch.setattr(measuring, "at_once", lambda x: 3)
+    with pytest.warns(UserWarning, match="vanished for 100%"): share = attack(gate, x, y, configure("st", "vgg11", "smoke", eps=0.1))[1]
+    assert share == pytest.approx(0.25)
+
+def test_features_are_what_the_last_layer_takes():
+    "Five percent off is noticed."
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.linear = nn.Flatten(), nn.Linear(16, 3); self.layers = dict(features=self.flat)
+        def forward(self, x): return self.linear(1.05 * self.flat(x))
+    with pytest.raises(ValueError, match="is not what its `linear` takes"): score(Scaled(), torch.rand(4, 1, 4, 4))
+
+def test_adaptive_by_hand(net, monkeypatch):
+    "Centres of training images, the first images of each class, an attack from the clean image, and the network on the same images."
+    m, d, c = net[0], net[1], replace(net[2], eps=0.05, step_size=0.0125)
+    monkeypatch.setattr(layers, "ADAPTIVE_IMAGES", 100)
+    own = NearestCentre(m, "block3", layer_metrics(m, View(pixels(d.train.x), d.train.y), 10)[1]["block3"])
+    some = torch.cat([(d.test.y == k).nonzero()[:10, 0] for k in range(10)])
+    x, y = pixels(d.test.x[some]), d.test.y[some]
+    adv, rows = attack(own, x, y, c)[0], measure_adaptive(m, d, c)
+    for view, images in dict(clean=x, adaptive=adv).items():
+        for metric, of in dict(ncc_accuracy=own, accuracy=m).items():
+            assert value(rows, split="test", view=view, layer="block3", metric=metric) == accuracy(of, images, y), (view, metric)
+
+def test_layers_by_hand(net):
+    "The terms of NC1 add up, pooled layers are named, accuracy is that in eval mode, centres give float32 to a double network."
+    m, d, c = copy.deepcopy(net[0]), net[1], net[2]
+    x, y = pixels(d.test.x), d.test.y
+    found, centres = layer_metrics(m, View(x, y), 10)
+    h = found["features"]
+    assert sum(h[f"nc1_{k}"] for k in range(1, h["nc1_rank"] + 1)) == pytest.approx(h["nc1"])
+    assert {r["layer"] for r in measure_layers(m, d, c, pool=4)} == {*(f"block{k} pooled" for k in range(1, 9)), "features"}
+    before = accuracy(m, x, y)
+    assert accuracy(m.train(), x, y) == before and m.training
+    assert NearestCentre(m.eval().double(), "block3", centres["block3"])(x[:4].double()).dtype == torch.float
+
+def test_a_network_as_built():
+    "Means for each channel, two classes, the initial weights of the published code, pooling that never enlarges, folding that sees hooks."
+    with pytest.raises(ValueError, match="mean has 2 values for 1 channels"): vgg11(3, 1, 8, (0.5, 0.5))
+    with pytest.raises(ValueError, match="at least 2"): vgg11(1)
+    m = vgg11(10, 3, 16)
+    assert m.linear.weight.std().item() == pytest.approx(0.01, rel=0.15)
+    for b in m.blocks: assert b[0].weight.std().item() == pytest.approx((2 / b[0].weight[0].numel())**0.5, rel=0.15)
+    assert representations(m, torch.rand(2, 3, 32, 32), ["block8"], pool=4)[1]["block8"].shape == (2, 128 * 2 * 2)
+    n = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.ReLU()), nn.Flatten())
+    n[0][0].register_forward_hook(lambda m, given, out: 2 * out)
+    x = torch.randn(4, 3, 6, 6)
+    for _ in range(3): n(x)
+    assert torch.allclose(folded(n)(x), n.eval()(x), atol=1e-5)

@@ -290,7 +290,7 @@ NUMBERS = {
     r"; on test images ([\d.]+) / ([\d.]+)\)":
         lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
                      "fig2_at", "fig4_trades_frozen_bn"),
-    r"early layers, ([\d.]+) / ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
+    r"early layers \(([\d.]+) / ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
     r"peaks after (\d+) to (\d+) of 100 epochs, at (\d+) / (\d+) %, and ends at (\d+) / (\d+) %; NC1 .* falls another (\d+) / (\d+) times":
         robust_overfitting,
     r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,

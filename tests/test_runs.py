@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd, pytest, torch
-import nc_robust.config as config, nc_robust.figures as figures, nc_robust.files as files, nc_robust.machine as machine
-import nc_robust.measure as measuring, nc_robust.models as models, nc_robust.plans as plans, nc_robust.plots as plots
+import nc_robust.config as config, nc_robust.figures as figures, nc_robust.files as files, nc_robust.layers as layers
+import nc_robust.machine as machine, nc_robust.measure as measuring, nc_robust.models as models
+import nc_robust.plans as plans, nc_robust.plots as plots
 import nc_robust.results as results, nc_robust.runs as runs, nc_robust.train as train, nc_robust.verdicts as verdicts
 from nc_robust.config import Config, configure, identity
 from nc_robust.data import batches, generator
@@ -301,7 +302,8 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
             m.setattr(machine, "code", lambda: now.replace("metrics=", "metrics=0"))
             ask()
         said = capsys.readouterr().out
-        assert "metrics changed since these were made; to make one anew, move it away" in said and f"{run.name}/history.csv" in said
+        assert "metrics changed since these were made; to make one anew, move it away" in said
+        assert f"from {run.folder.parent}: {run.name}/history.csv" in said
     assert run.csv.read_bytes() == table
 
 def test_a_changed_definition_does_not_go_on(monkeypatch):
@@ -790,3 +792,13 @@ def test_trades_is_compared_with_all_seeds_of_at_or_none(monkeypatch):
     monkeypatch.setattr(verdicts.runs, "finished", lambda r: r.c.seed != 2)
     found = verdicts.rows(figure, figures.table(figure)).set_index("claim").verdict
     assert found[13] == found[14] == "not measured" and found[12] == "holds"
+
+def test_tables_of_a_finished_run(done, tmp_path, monkeypatch):
+    "Large maps are averaged to 4x4, published files carry no time, and what cannot be measured is said before anything is trained."
+    run = done[0]
+    expected = layers.measure_layers(results.network(run), run.data, run.c, pool=4)
+    assert results.extra(run, "layers_pooled").value.tolist() == pytest.approx([r["value"] for r in expected], nan_ok=True)
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    assert results.publish(run).csv.read_bytes()[4:8] == bytes(4)
+    monkeypatch.setattr(results, "history", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="no step size"): results.extra(run_of(eps=0.0), "radii", (0.1,))

@@ -1,5 +1,5 @@
 "The fast forms of a training step do what the plain one does."
-import subprocess, sys
+import math, subprocess, sys
 from functools import partial
 from pathlib import Path
 import pytest, torch
@@ -10,7 +10,7 @@ from nc_robust.data import generator, load, pixels
 from nc_robust.files import read_head
 from nc_robust.machine import deterministic
 from nc_robust.replay import compiled, fast_step, rerun
-from nc_robust.train import plain_step, regime, start, train_epoch, train_step
+from nc_robust.train import Diverged, bn_counts, plain_step, regime, set_lr, start, train_epoch, train_step
 
 def weights(model): return torch.cat([t.double().flatten() for t in model.state_dict().values()])
 
@@ -227,3 +227,46 @@ def test_runs_on_another_device(own_folders):
     (own_folders / "out").mkdir()
     done = subprocess.run([sys.executable, Path(__file__).with_name("elsewhere.py")], capture_output=True, text=True)
     assert done.stdout.count("alike") == len(REGIMES) and "not available" not in done.stdout, done.stdout + done.stderr
+
+def test_the_loss_of_an_epoch_is_a_mean_over_images():
+    "Also where the last batch is short."
+    d, c = load("digits", 4), configure("st", "vgg11", "smoke", batch_size=32)
+    loss = train_epoch(*start(c, d), d, c, 0, step=lambda x, y, gen: (None, torch.tensor(float(len(x)))))[0]
+    assert loss == pytest.approx((32**2 + 8**2) / 40)
+
+def test_where_a_run_diverged():
+    "Epoch and batch are counted from one; `on_batch` is called after each."
+    d, c, left, seen = load("digits", 4), configure("st", "vgg11", "smoke", batch_size=10), iter((1, 1, math.nan, 1)), []
+    with pytest.raises(Diverged, match="epoch 2, batch 3 of 4"):
+        train_epoch(*start(c, d), d, c, 1, on_batch=lambda: seen.append(0), step=lambda x, y, gen: (None, torch.tensor(next(left))))
+    assert len(seen) == 4
+
+@pytest.mark.parametrize("r", REGIMES)
+def test_forward_passes_are_counted(r):
+    "`forwards` is what a step does: a pass is 1, a gradient of its input 1 more, one of the weights 1 more."
+    d, c = load("digits", 2), configure(r, "vgg11", "smoke", steps=3)
+    (model, opt), work, reg = start(c, d), [], regime(c)
+    model.train(reg.training)
+    model.register_forward_hook(lambda m, _, z: work.append(1 + z.requires_grad + (z.requires_grad and m.linear.weight.requires_grad)))
+    train_step(reg, model, opt, pixels(d.train.x), d.train.y, generator("cpu", 0))
+    assert sum(work) == reg.forwards
+
+def test_a_rate_in_a_tensor_stays_there():
+    "A recorded step reads it at its place."
+    lr = torch.tensor(0.1)
+    opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr)
+    set_lr(opt, 0.01)
+    assert opt.param_groups[0]["lr"] is lr and lr.item() == pytest.approx(0.01)
+
+def test_what_a_step_gives():
+    "Logits in float32, a loss without graph, also inside no_grad; no steps move nothing; counters come back after an error."
+    d, c = load("digits", 2), configure("st", "vgg11", "smoke", precision="bf16")
+    x, y = pixels(d.train.x), d.train.y
+    assert regime(c).logits(start(c, d)[0], x).dtype == torch.float
+    assert not train_step(regime(c), *start(c, d), x, y, generator("cpu", 0))[1].requires_grad
+    with torch.no_grad(): train_epoch(*start(c, d), d, c, 0)
+    t = configure("trades", "vgg11", "smoke", norm="l2", steps=0)
+    assert (regime(t).perturb(start(t, d)[0], x, y, generator("cpu", 0)) - x).abs().max() < 0.01
+    bn = torch.nn.BatchNorm2d(3)
+    with pytest.raises(KeyError), bn_counts(bn, 2): raise KeyError
+    assert bn.num_batches_tracked == 0
