@@ -270,3 +270,12 @@ def test_what_a_step_gives():
     bn = torch.nn.BatchNorm2d(3)
     with pytest.raises(KeyError), bn_counts(bn, 2): raise KeyError
     assert bn.num_batches_tracked == 0
+
+@pytest.mark.parametrize("r", ["at", "trades"])
+def test_training_attacks_in_the_precision_of_the_run(r):
+    "bfloat16 logits in every step, but for the first of TRADES and its reference."
+    d, c, seen = load("digits", 2), configure(r, "vgg11", "smoke", steps=3, precision="bf16"), []
+    model = start(c, d)[0]
+    model.register_forward_hook(lambda m, _, z: seen.append(z.dtype))
+    regime(c).perturb(model, pixels(d.train.x), d.train.y, generator("cpu", 0))
+    assert seen == [torch.float] * (2 * (r == "trades")) + [torch.bfloat16] * (3 - (r == "trades"))
