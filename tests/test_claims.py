@@ -295,3 +295,10 @@ def test_verdicts_of_other_widths_and_sizes_stay_apart(tmp_path):
     row = dict(claim=7, text="t", dataset="digits", norm="linf", regime="at", per_class="30", epochs=9, value=0.5, verdict="holds", test="")
     two = pd.DataFrame([row | dict(arch="vgg11", seeds="1", agree=1), row | dict(arch="preact_resnet18", seeds="1 2 3", agree=3)])
     assert "1 seed |" in verdicts.markdown(two).splitlines()[2]
+
+def test_the_loss_of_trades_has_the_beta_of_its_runs(monkeypatch):
+    figure, seen = figures.Figure("fig4", "trades", archs="vgg11", scale="quick", source="published"), []
+    for r in figure.runs: object.__setattr__(r.c, "beta", 3.0)
+    monkeypatch.setattr(verdicts, "Evidence", lambda t, C, beta=None: seen.append(beta) or Evidence(t, C))
+    verdicts.rows(figure, figures.table(figure))
+    assert set(seen) == {3.0}

@@ -6,7 +6,7 @@ from nc_robust import layers, measure as measuring, runs
 from nc_robust.config import ARCHS, Config, configure
 from nc_robust.data import load, pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics, measure_adaptive, measure_layers
-from nc_robust.measure import View, attack, frame, make_view, measure, measure_predicted, measure_radii, score
+from nc_robust.measure import View, at_once, attack, frame, make_view, measure, measure_predicted, measure_radii, score
 from nc_robust.metrics import angular_distance, class_means, equiangular, neural_collapse, simplex_similarity
 from nc_robust.models import folded, representations, vgg11
 from nc_robust.train import learning_rate, start, train_epoch
@@ -241,6 +241,9 @@ def test_other_views_by_hand(net):
     m = copy.deepcopy(m)
     with torch.no_grad(): m.linear.bias[0] = 100
     assert value(measure(m, d, c, 1)[0], split="train", view="clean", metric="nc4") > 0.8
+
+def test_small_images_go_in_larger_chunks():
+    assert at_once(torch.zeros(1, 3, 16, 16)) == 512 and at_once(torch.zeros(1, 3, 16, 17)) == 128
 
 def test_share_of_zero_gradients_over_chunks(monkeypatch):
     "Of four images in chunks of three and one it is a mean over images."
