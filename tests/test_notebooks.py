@@ -1,5 +1,5 @@
 "Figure notebooks: short, with their parameters tagged, refusing what they do not know."
-import ast, json, os, re, shlex, signal, subprocess, sys, time
+import dis, json, os, re, shlex, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest
 from nc_robust import figures
@@ -27,10 +27,8 @@ def test_only_the_parameter_cell_assigns_parameters(path):
     own = {"regime", *figures.PARAMETERS, *figures.CHOICES}
     for c in nbformat.read(path, 4).cells:
         if c.cell_type != "code" or "parameters" in c.metadata.get("tags", []): continue
-        stored = {n.id for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        inner = {n.id for f in ast.walk(ast.parse(c.source)) if isinstance(f, (ast.FunctionDef, ast.Lambda, ast.comprehension))
-                 for n in ast.walk(f) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        assert not (stored - inner) & own
+        made = dis.get_instructions(compile(c.source, path.name, "exec"))                      # names of functions are not among them
+        assert not {i.argval for i in made if i.opname == "STORE_NAME"} & own
 
 def test_two_misspelt_parameters_are_named(tmp_path):
     "Also in a page whose cell assigns fewer than half of what there is."
