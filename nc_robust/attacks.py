@@ -11,7 +11,7 @@ import math, warnings
 from contextlib import contextmanager
 import torch, torch.nn.functional as F
 from .checks import check_attack, check_generator, check_labels, check_model, choice, logits_of, norm_name
-from .models import cast_once, frozen, mode
+from .models import cast_once, frozen_weights, mode
 
 # %% ../nbs/05_attacks.ipynb #05a00001
 def _per_image(v, x):
@@ -90,7 +90,7 @@ def kl_direction(logits, reference, gradient: str = "stable"):
     log_p2, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
     gap, best = log_p2 - log_p, log_p.argmax(1, keepdim=True)
     high = torch.maximum(log_p2, log_p).scatter(1, best, -math.inf).amax(1, keepdim=True)
-    shift = torch.where(high < -600, high, 0)                     # exp of the rest would be 0
+    shift = torch.where(high < -600, high, 0)                     # exp of the rest may be 0
     d = torch.where(gap < 600, (log_p - shift).exp() * torch.expm1(gap), (log_p2 - shift).exp()).scatter(1, best, 0)
     d = d.scatter(1, best, -d.sum(1, keepdim=True))
     top = d.abs().amax(1, keepdim=True)
@@ -188,7 +188,7 @@ def _check_logits(z, y):
 @contextmanager
 def _attacked(model, x, bn):
     "The model in the mode that `bn` names, its parameters frozen; no outer autocast, no graph."
-    with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen(model), torch.no_grad(): yield
+    with torch.autocast(x.device.type, enabled=False), mode(model, bn == "train"), frozen_weights(model), torch.no_grad(): yield
 
 def _climb(model, x_adv, steps, uphill, move, dtype=None):
     "`steps` times a gradient, and a `move` along it."
@@ -237,7 +237,7 @@ def pgd(
             return uphill(z)
         def attack():
             x_adv = _climb(model, _begin(x, eps, norm, start, generator), exact, along, move)
-            return project(_climb(model, x_adv, steps - exact, along, move, dtype), x, eps, norm)
+            return project(_climb(model, x_adv, steps - exact, along, move, dtype), x, eps, norm)       # the start, if no step is made
         worst = attack() if restarts == 1 else _worst((attack() for _ in range(restarts)), value)
     if check: _report(watch)
     return (worst, {"zero_gradient": watch.share}) if info else worst

@@ -9,6 +9,7 @@ __all__ = ['FIGURES', 'PARAMETERS', 'CHOICES', 'Figure', 'setup', 'table', 'vert
 # %% ../nbs/16_figures.ipynb #22ad2ae0
 import io, json, re
 from dataclasses import asdict, fields
+from functools import cached_property
 from textwrap import wrap
 import pandas as pd
 from . import plans, plots, results
@@ -63,22 +64,31 @@ class Figure:
         if max_minutes is not None: number("max_minutes", max_minutes)
         given = {k: v for k, v in given.items() if v is not None}
         self.unusual = {k: v for k, v in given.items() if k in _UNUSUAL}
-        if "trained" in self.spec and "step_size" in given:
-            raise ValueError(f"{name} trains at several radii, and its step_size goes with them; leave it out")
         of_figure = {k: self.spec[k] for k in ("archs", "norm", "classes", "lr") if k in self.spec}
-        given = dict(archs=ARCHS, norm="linf", classes=10) | of_figure | given
-        regimes = self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime
-        plan = lambda regimes=regimes, **more: plans.plan(regimes, seeds=1 if seeds is None else seeds, **given | more)
-        self.runs = plan()
+        self.given = dict(archs=ARCHS, norm="linf", classes=10, seeds=1 if seeds is None else seeds) | of_figure | given
+        self.runs = plans.plan(self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime, **self.given)
+        self.norm, self.eps = self.runs[0].c.norm, self.runs[0].c.eps
+        self.shows, self.radii = self.spec.get("extra", "history"), None       # which table of its runs, and at which radii, if at some
         if "one" in self.spec and len(self.runs) > len({r.c.regime for r in self.runs}):
             raise ValueError(f"{name} shows one network of each regime; give one of archs and seeds")
-        self.norm, self.eps = self.runs[0].c.norm, self.runs[0].c.eps
-        if "measured" in self.spec and self.eps == 0: raise ValueError(f"{name} compares radii: fractions of eps, which must not be 0")
-        self.shows = self.spec.get("extra", "history")       # which table of its runs, and at which radii, if at some
-        self.radii = tuple(f * self.eps for f in self.spec["measured"]) if "measured" in self.spec else None
-        if "trained" in self.spec: self.runs = [r for f in self.spec["trained"] for r in plan(eps=f * self.eps)]
-        mine, trades = {r.name for r in self.runs}, any(r.c.regime.startswith("trades") for r in self.runs)
-        self.baseline = [r for r in plan("at") if r.name not in mine] if trades else []     # AT, for the claims that compare with it
+        if "measured" in self.spec: self._compare_radii()
+
+    def _compare_radii(self):
+        "Measure at fractions of eps, and train there, too, if the figure does."
+        if self.eps == 0: raise ValueError(f"{self.name} compares radii: fractions of eps, which must not be 0")
+        self.radii = tuple(f * self.eps for f in self.spec["measured"])
+        if "trained" not in self.spec: return
+        if "step_size" in self.given:
+            raise ValueError(f"{self.name} trains at several radii, and its step_size goes with them; leave it out")
+        regimes = tuple(dict.fromkeys(r.c.regime for r in self.runs))
+        self.runs = [r for f in self.spec["trained"] for r in plans.plan(regimes, **self.given | dict(eps=f * self.eps))]
+
+    @cached_property
+    def baseline(self) -> list:
+        "AT's runs of the same kind, for the claims that compare TRADES with it, unless they are among its own."
+        mine = {r.name for r in self.runs}
+        trades = any(r.c.regime.startswith("trades") for r in self.runs)
+        return [r for r in plans.plan("at", **self.given) if r.name not in mine] if trades else []
 
 # %% ../nbs/16_figures.ipynb #14a00002
 def setup(name: str, namespace: dict) -> Figure:

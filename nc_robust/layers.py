@@ -9,12 +9,12 @@ __all__ = ['ADAPTIVE_IMAGES', 'layer_metrics', 'measure_layers', 'accuracy', 'Ne
 # %% ../nbs/10_layers.ipynb #09b00003
 from functools import partial
 import torch, torch.nn as nn
-from .checks import check_images, check_labels, choice, class_labels, logits_of, number
+from .checks import check_images, check_labels, choice, class_labels, logits_of
 from .config import Config
 from .data import Data, pixels
 from .measure import View, at_once, attack, by_batch, make_view, records
 from .metrics import Simplex, nc1_spectrum, summary, two_passes
-from .models import mode, representations, strict_fp32
+from .models import last_layer, mode, representations, strict_fp32
 
 # %% ../nbs/10_layers.ipynb #a4d295bc
 def _by_batch(model, layers, x, y, pool):
@@ -23,20 +23,19 @@ def _by_batch(model, layers, x, y, pool):
 
 # %% ../nbs/10_layers.ipynb #d7f90cbb
 @torch.no_grad()
-def layer_metrics(model, view: View, num_classes: int, references=None, pool: int = None):
-    """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view.
+def layer_metrics(model, view: View, references=None, pool: int = None):
+    """`({layer: metrics as of neural_collapse}, {layer: Simplex})` of every named layer on one view; C is that of the last layer.
     `references`: {layer: Simplex} of clean training images, whose vertices are the centres (None: the view's own). `pool`: as of
     `representations`. `ValueError` on what is no view of images, on labels that do not fit them, or not in 0..C-1, on references without
-    one of the layers, and where a layer gives other points the second time; raises what `representations` and `check_features` do."""
+    one of the layers, and where a layer gives other points the second time; raises what `measure.by_batch` does."""
     if not isinstance(view, View): raise ValueError(f"view must be a View(x, y) of pixels and labels, got {type(view).__name__}")
     check_images(view.x)
-    number("num_classes", num_classes, low=2, whole=True)
-    check_labels(y := class_labels(view.y, len(view.x)), num_classes)
-    layers = getattr(model, "layers", {})
+    C, layers = (last := last_layer(model)).out_features, model.layers
+    check_labels(y := class_labels(view.y, len(view.x)), C)
     for l in layers if references else (): choice("layer of references", l, references)
     with mode(model, False), strict_fp32():
-        spreads = two_passes(partial(_by_batch, model, layers, view.x, y, pool), num_classes, references and (lambda: references))
-    found = {l: summary(s, model.linear.weight.detach() if l == "features" else None) for l, s in spreads.items()}
+        spreads = two_passes(partial(_by_batch, model, layers, view.x, y, pool), C, references and (lambda: references))
+    found = {l: summary(s, last.weight.detach() if l == "features" else None) for l, s in spreads.items()}
     found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
     return found, {l: s.simplex for l, s in spreads.items()}
 
@@ -50,7 +49,7 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
         x = pixels(s.x)
         for name in ("clean", "perturbed"):
             v = make_view(name, model, x, s.y, c, data.num_classes)
-            found, simplices = layer_metrics(model, v, data.num_classes, references, pool)
+            found, simplices = layer_metrics(model, v, references, pool)
             references = references or simplices
             for layer, values in found.items():
                 out += records(c.epochs, split, name, values, layer if pool is None or layer == "features" else f"{layer} pooled")
@@ -94,7 +93,7 @@ def measure_adaptive(model, data: Data, c: Config) -> list:
     clean, after PGD on the network (`perturbed`), and after PGD on that layer's own nearest-centre classifier (`adaptive`).
     The first `adaptive_per_class` images of each class (all where there are fewer), in either split."""
     C, out = data.num_classes, []
-    centres = layer_metrics(model, View(pixels(data.train.x), data.train.y), C)[1]
+    centres = layer_metrics(model, View(pixels(data.train.x), data.train.y))[1]
     for split, s in (("train", data.train), ("test", data.test)):
         some = torch.cat([(s.y == k).nonzero()[:adaptive_per_class(C), 0] for k in range(C)])
         x, y = pixels(s.x[some]), s.y[some]

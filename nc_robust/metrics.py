@@ -65,10 +65,10 @@ def _checked(h, y, num_classes):
 
 # %% ../nbs/06_metrics.ipynb #a1b296f4
 class Simplex:
-    """Centred means of the C' classes present: `classes` (C',), `center` (p,), `M` (C', p), `basis` (min(C'-1, p), p) of their
-    span, `vertices` (C', min(C'-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present."""
+    """Centred means of the C classes present: `classes` (C,), `center` (p,), `M` (C, p), `basis` (min(C-1, p), p) of their
+    span, `vertices` (C, min(C-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present."""
     def __init__(self, means, counts=None, dtype=torch.float32):
-        "From `means` (C, p), NaN for an empty class, weighted by `counts` (C,); `dtype` is that of the features."
+        "From `means` (num_classes, p), NaN for an empty class, weighted by `counts` (num_classes,); `dtype` is that of the features."
         self.present = ~means.isnan().all(1) if counts is None else counts > 0
         mu, self.num_classes = means[self.present].double(), len(means)
         if len(mu) == 0: raise ValueError("no class has any points")
@@ -82,17 +82,17 @@ class Simplex:
         self.vertices, self.classes = self.M @ self.basis.T, self.present.nonzero()[:, 0]
 
     def coordinates(self, h):
-        "(N, min(C'-1, p)) float64 coordinates of points `h` (N, p) in the subspace of the simplex."
+        "(N, min(C-1, p)) float64 coordinates of points `h` (N, p) in the subspace of the simplex."
         return (h.double() - self.center) @ self.basis.T
 
     def nearest(self, z):
-        "The classes (N,), as indices among all, whose centres are nearest to coordinates `z` (N, min(C'-1, p))."
+        "The classes (N,), as indices among all, whose centres are nearest to coordinates `z` (N, min(C-1, p))."
         d = torch.cdist(z, self.vertices, compute_mode="donot_use_mm_for_euclid_dist")
         return self.classes[d.argmin(1)]
 
 # %% ../nbs/06_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
-    """Standard deviation of the row norms of the centred class means `M` (C, p) (paper),
+    """Standard deviation of the row norms of the centred class means `M` (C, p), in units of h (paper),
     or std(correction=1)/mean (`cv`, released code). 0 for an ETF of equally large classes; NaN for one row."""
     n = M.norm(dim=1)
     if len(n) < 2: return math.nan
@@ -239,8 +239,9 @@ def _check_shapes(h, shapes, **given):
         shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
         if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
         if tuple(t.shape) != shape:
-            logits = name == "weight" and t.ndim == 2 and h.shape[1] == len(t) < t.shape[1]
-            raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}"
+            square = name == "weight" and t.ndim == 2 and h.shape[1] == len(t)
+            logits, turned = square and len(t) < t.shape[1], square and len(t) > t.shape[1]
+            raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}" + "; give weight.T" * turned
                              + "; h has a column for each class: are these the logits? h is what enters the last layer" * logits)
         same_device(h=h, **{name: t})
         there = t[~t.isnan().all(1)] if name == "reference" else t                   # NaN throughout: a class without points
@@ -311,6 +312,7 @@ def neural_collapse(
 ) -> dict:
     """NC1 to NC4 and the nearest-centre classifiers of appendix B of the paper on one set of representations; accumulated in float64.
     Keys: nc1 nc1_rank nc1_cond equinorm equinorm_cv equiangular nc3 (0 to 2 sqrt C) nc3_frobenius nc4 ncc_match ncc_accuracy (0 to 1).
+    NC1 is Tr(pinv(Sigma_B) Sigma_W), C times that of Papyan et al.; ncc_match and ncc_accuracy are those of the centres in `reference`.
     Raises `ValueError` on bad input."""
     if num_classes is None:
         given = weight if weight is not None else reference

@@ -40,8 +40,8 @@ def _row(figure, evidence, claim, group):
     "The verdict of `claim` on the runs `group`, the seeds of one regime and arch."
     k, seeds = group[0].c, sorted({r.c.seed for r in group})
     found = judge(claim, seen := evidence(k.arch), k.regime)
-    alone = [judge(claim, evidence(k.arch, s), k.regime)["verdict"] for s in seeds]
-    agree = alone.count(found["verdict"])
+    by_seed = [judge(claim, evidence(k.arch, s), k.regime)["verdict"] for s in seeds]
+    agree = by_seed.count(found["verdict"])
     if 2 * agree <= len(seeds) and found["verdict"] != "not measured":
         found |= dict(verdict="undecided",
                       test=f"{found['verdict']} over all seeds together, and for {agree} of {len(seeds)} alone: {found['test']}")
@@ -120,10 +120,10 @@ def _as(number, text, these, those, key, alike=False):
     if alike: pairs = pairs[pairs.alike]
     pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE, "norm"])
     for _, g in pairs.groupby([*SIZE, "norm", "arch"], sort=False):
-        same, figures = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
+        same, shown_in = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
         others = "" if same.all() else "; not " + ", ".join(sorted({str(c) for c in g.claim[~same]}))
         both = f"{(g.verdict[same] == 'holds').sum()} as yes, {(g.verdict[same] != 'holds').sum()} as no"
-        row = dict(claim=number, text=text, figure=figures, regime="all", seeds=min(g.seeds, key=len), runs="",
+        row = dict(claim=number, text=text, figure=shown_in, regime="all", seeds=min(g.seeds, key=len), runs="",
                    value=same.mean(), agree=math.nan, verdict="holds" if same.all() else "does not hold",
                    test=f"share of verdicts that agree = 1 ({len(g)} compared; {both}{others})")
         yield pd.DataFrame([dict(g.iloc[0]) | row])

@@ -316,7 +316,7 @@ def test_nearest_centres_as_a_network(trained, arch):
     "Its decisions are the metric's, the folded copy's too; an attack on it finds what one on the network misses."
     m, data = trained[0][arch], trained[1]
     x, y, gaps = pixels(data.test.x), data.test.y, []
-    found, centres = layer_metrics(m, View(x, y), 10)
+    found, centres = layer_metrics(m, View(x, y))
     before, c = snapshot(m), configure("st", arch, "smoke", eps=0.1)
     fooled = attack(m, x, y, c)[0]
     for layer, s in centres.items():
@@ -329,7 +329,7 @@ def test_nearest_centres_as_a_network(trained, arch):
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
     assert all(p.requires_grad for p in m.parameters())
     with pytest.raises(ValueError, match="9 of 10"):
-        NearestCentre(m, "features", layer_metrics(m, View(x[y > 0], y[y > 0]), 10)[1]["features"])
+        NearestCentre(m, "features", layer_metrics(m, View(x[y > 0], y[y > 0]))[1]["features"])
 
 @pytest.mark.parametrize("objective, bn", [("ce", "train"), ("ce", "eval"), ("kl", "eval")])
 def test_weights_rounded_once_are_rounded_the_same(monkeypatch, trained, objective, bn):

@@ -138,7 +138,7 @@ def own_network():
     "A network from elsewhere, its layers named; an in-place ReLU follows `bn1`."
     net = torchvision.models.resnet18(num_classes=3).eval()
     torch.nn.init.normal_(net.bn1.bias)
-    net.layers, net.linear = dict(bn1=net.bn1, layer1=net.layer1, features=net.avgpool), net.fc
+    net.layers = dict(bn1=net.bn1, layer1=net.layer1, features=net.fc)
     return net
 
 def test_layers_of_a_network_of_ones_own():
@@ -146,16 +146,17 @@ def test_layers_of_a_network_of_ones_own():
     net, x, y = own_network(), torch.rand(24, 3, 16, 16), torch.arange(24) % 3
     with torch.no_grad(): plain = neural_collapse(net.bn1(net.conv1(x)).flatten(1), y)
     for layout in (torch.contiguous_format, torch.channels_last):
-        found, centres = layer_metrics(net, View(x.contiguous(memory_format=layout), y.int()), 3)
+        found, centres = layer_metrics(net, View(x.contiguous(memory_format=layout), y.int()))
         assert found["bn1"]["nc1"] == pytest.approx(plain["nc1"], rel=1e-4) and list(found) == list(centres) == list(net.layers)
     assert 0 <= found["features"]["nc4"] <= 1 and math.isfinite(found["features"]["nc3"])
-    with torch.autocast("cpu", torch.bfloat16): assert layer_metrics(net, View(x.contiguous(memory_format=layout), y), 3)[0] == found
+    with torch.autocast("cpu", torch.bfloat16): assert layer_metrics(net, View(x.contiguous(memory_format=layout), y))[0] == found
 
 @pytest.mark.parametrize("change, y, says", [
     (lambda n: delattr(n, "layers"), None, "ResNet names no layers; give it"),
-    (lambda n: delattr(n, "linear"), None, "no last layer `linear`"),
-    (lambda n: n.layers.pop("features"), None, "is not what its `linear` takes, or missing"),
-    (lambda n: n.layers.update(features=n.layer1), None, "is not what its `linear` takes"),
+    (lambda n: n.layers.pop("features"), None, "must be its last layer, the nn.Linear"),
+    (lambda n: n.layers.update(features=n.avgpool), None, "must be its last layer, the nn.Linear"),
+    (lambda n: n.fc.register_forward_hook(lambda m, given, out: 1.01 * out) and setattr(n, "fc", torch.nn.Sequential(n.fc, torch.nn.ReLU())),
+     None, "are not what its last layer"),
     (lambda n: n.layers.update(relu=n.layer1[0].relu), None, "layer 'relu' runs more than once"),
     (lambda n: n.layers.update(other=torch.nn.ReLU()), None, "layer 'other' does not run"),
     (lambda n: n.layer1.register_forward_hook(lambda m, given, out: (out, out)), None, "layer 'layer1' gives a tuple"),
@@ -164,7 +165,7 @@ def test_layers_say_what_is_wrong(change, y, says):
     "Not a raw error of PyTorch's, nor a number of something else."
     change(net := own_network())
     view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3 if y is None else y)
-    with pytest.raises(ValueError, match=says): layer_metrics(net, view, 3)
+    with pytest.raises(ValueError, match=says): layer_metrics(net, view)
 
 def test_a_layer_that_moves_between_the_passes_is_refused():
     "An early one, too, that draws in eval mode."
@@ -174,26 +175,25 @@ def test_a_layer_that_moves_between_the_passes_is_refused():
     net.layer1.register_forward_hook(lambda m, given, out: [net.aside(out)] and None)
     net.layers = dict(aside=net.aside, **net.layers)
     with pytest.raises(ValueError, match="the points moved between the two passes"):
-        layer_metrics(net, View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3), 3)
+        layer_metrics(net, View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3))
 
 def test_features_are_checked_in_every_batch(monkeypatch):
     "A network that changes its way between two batches is refused."
     for module in (measuring, layers): monkeypatch.setattr(module, "at_once", lambda x: 3)
     net, seen = own_network(), []
     net.fc.register_forward_hook(lambda m, given, out: seen.append(0) or (out + 1 if len(seen) == 3 else out))        # the second batch
-    with pytest.raises(ValueError, match="is not what its `linear` takes"):
-        layer_metrics(net, View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3), 3)
+    with pytest.raises(ValueError, match="are not what its last layer"):
+        layer_metrics(net, View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3))
 
 @pytest.mark.parametrize("given, says", [
     (lambda v: (v.x, v.y), "view must be a View"), (lambda v: View(v.x.numpy(), v.y), "x must be a float tensor"),
     (lambda v: View(v.x[:0], v.y[:0]), "at least one image")])
 def test_a_view_is_looked_at_first(given, says):
-    "So are the number of classes and the references."
+    "So are the references."
     view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 3)
-    with pytest.raises(ValueError, match=says): layer_metrics(own_network(), given(view), 3)
-    with pytest.raises(ValueError, match="num_classes must be a whole number >= 2"): layer_metrics(own_network(), view, 1)
+    with pytest.raises(ValueError, match=says): layer_metrics(own_network(), given(view))
     with pytest.raises(ValueError, match="unknown layer of references 'features'"):
-        layer_metrics(own_network(), view, 3, references=dict(bn1=None, layer1=None))
+        layer_metrics(own_network(), view, references=dict(bn1=None, layer1=None))
     with pytest.raises(ValueError, match="must return logits"): accuracy(lambda x: [x], view.x, view.y)
 
 def test_an_attack_on_a_layer_sees_that_layer():
@@ -253,20 +253,20 @@ def test_share_of_zero_gradients_over_chunks(monkeypatch):
     with pytest.warns(UserWarning, match="vanished for 100%"): share = attack(gate, x, y, configure("st", "vgg11", "smoke", eps=0.1))[1]
     assert share == pytest.approx(0.25)
 
-def test_features_are_what_the_last_layer_takes():
+def test_the_last_layer_makes_the_logits():
     "Five percent off is noticed."
     class Scaled(nn.Module):
         def __init__(self):
             super().__init__()
-            self.flat, self.linear = nn.Flatten(), nn.Linear(16, 3); self.layers = dict(features=self.flat)
-        def forward(self, x): return self.linear(1.05 * self.flat(x))
-    with pytest.raises(ValueError, match="is not what its `linear` takes"): score(Scaled(), torch.rand(4, 1, 4, 4))
+            self.linear = nn.Linear(16, 3); self.layers = dict(features=self.linear)
+        def forward(self, x): return 1.05 * self.linear(x.flatten(1))
+    with pytest.raises(ValueError, match="are not what its last layer"): score(Scaled(), torch.rand(4, 1, 4, 4))
 
 def test_adaptive_by_hand(net, monkeypatch):
     "Centres of training images, the first images of each class, an attack from the clean image, and the network on the same images."
     m, d, c = net[0], net[1], replace(net[2], eps=0.05, step_size=0.0125)
     monkeypatch.setattr(layers, "ADAPTIVE_IMAGES", 100)
-    own = NearestCentre(m, "block3", layer_metrics(m, View(pixels(d.train.x), d.train.y), 10)[1]["block3"])
+    own = NearestCentre(m, "block3", layer_metrics(m, View(pixels(d.train.x), d.train.y))[1]["block3"])
     some = torch.cat([(d.test.y == k).nonzero()[:10, 0] for k in range(10)])
     x, y = pixels(d.test.x[some]), d.test.y[some]
     adv, rows = attack(own, x, y, c)[0], measure_adaptive(m, d, c)
@@ -278,7 +278,7 @@ def test_layers_by_hand(net):
     "The terms of NC1 add up, pooled layers are named, accuracy is that in eval mode, centres give float32 to a double network."
     m, d, c = copy.deepcopy(net[0]), net[1], net[2]
     x, y = pixels(d.test.x), d.test.y
-    found, centres = layer_metrics(m, View(x, y), 10)
+    found, centres = layer_metrics(m, View(x, y))
     h = found["features"]
     assert sum(h[f"nc1_{k}"] for k in range(1, h["nc1_rank"] + 1)) == pytest.approx(h["nc1"])
     assert {r["layer"] for r in measure_layers(m, d, c, pool=4)} == {*(f"block{k} pooled" for k in range(1, 9)), "features"}

@@ -767,9 +767,9 @@ def test_a_callback_that_fails_costs_no_epoch(error, says):
 @pytest.mark.parametrize("change, says", [
     (lambda net: setattr(net, "blocks", torch.nn.ModuleList(b[:1] for b in net.blocks)), "no batch norm to freeze; take regime st"),
     (lambda net: setattr(net, "pool", torch.nn.Sequential(net.pool, torch.nn.Flatten())), None),
-    (lambda net: setattr(type(net), "layers", {"features": net.blocks[-1]}), None),
-    (lambda net: setattr(type(net), "layers", {"features": net.blocks[1]}), "is not what its `linear` takes"),
-    (lambda net: setattr(type(net), "forward", lambda self, x: self.linear(2 * self.features(x) + 1)), "is not what its `linear` takes")])
+    (lambda net: setattr(type(net), "forward", lambda self, x: self.linear(2 * self.features(x) + 1)), None),
+    (lambda net: setattr(type(net), "layers", {"features": net.blocks[1]}), "must be its last layer"),
+    (lambda net: setattr(type(net), "forward", lambda self, x: 2 * self.linear(self.features(x))), "are not what its last layer")])
 def test_a_network_of_ones_own(monkeypatch, change, says):
     "Frozen batch norm needs one, and what is measured is what the last layer takes; other networks train."
     class Own(models.VGG):
