@@ -109,6 +109,7 @@ def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     `model`, if given)."""
     eps, step_size = radius("eps", eps, norm), None if step_size is None else radius("step_size", step_size, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
+    if eps and steps and step_size == 0: raise ValueError("step_size 0: an attack would not move; eps/4 is usual")
     same_device(x=x, y=y, model=next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None)
     check_pixels(x)
     if x.ndim == 3 and torch.is_tensor(y) and y.numel() == 1 < len(x):
@@ -126,14 +127,19 @@ def check_generator(generator):
 
 # %% ../nbs/00_checks.ipynb #04a00003
 def logits_of(model, x):
-    "The logits (N, C) of `model` for pixels `x` (N, ...); a `ValueError` says what to wrap around a model that returns something else."
+    """The logits (N, C) of `model` for pixels `x` (N, ...); a `ValueError` says what to wrap around a model that returns something else,
+    or changes `x`."""
+    in_place = "the model changes its input in place; give lambda x: model(x.clone()), after model.eval()"
+    version = None if x.is_inference() else x._version
     try: z = model(x)
     except RuntimeError as e:
+        if "leaf Variable" in str(e): raise ValueError(in_place) from e
         w = next(model.parameters(), x) if isinstance(model, torch.nn.Module) else x
         if w.dtype == x.dtype: raise
         coarse = w.is_floating_point() and torch.finfo(w.dtype).bits < 32
         remedy = f"`lambda x: model(x.to({w.dtype}))`, after model.eval()" if coarse else f"x.to({w.dtype}), or model.to({x.dtype})"
         raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give {remedy}") from e
+    if version is not None and x._version != version: raise ValueError(in_place)
     if not torch.is_tensor(z) or z.ndim != 2:
         out = ".logits" if hasattr(z, "logits") else '["logits"]' if isinstance(z, dict) else "[0]"
         raise ValueError("the model must return logits (N, C), got " + (str(tuple(z.shape)) if torch.is_tensor(z) else

@@ -214,7 +214,7 @@ def listed(name: str, value, kind=str) -> list:
     if hasattr(value, "tolist"): value = value.tolist()                                        # NumPy, PyTorch
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple, range)) else [value]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
-    except (ValueError, TypeError): found = []
+    except (ValueError, TypeError, OverflowError): found = []
     if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):
         raise ValueError(f"{name} must be {'whole numbers' if kind is int else 'names'}, each once, separated by commas; got {value!r}")
     return found

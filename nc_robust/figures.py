@@ -285,5 +285,5 @@ def _rests_on(file) -> set:
     try:
         found = re.findall(r'^# runs: (.*)$', text := file.read_text(encoding="utf-8"), re.M)
         if found: return set(json.loads(found[0]))
-        return {n for names in pd.read_csv(io.StringIO(text)).get("runs", ()) for n in names.split()}
+        return {n for names in pd.read_csv(io.StringIO(text)).get("runs", pd.Series(dtype=str)).dropna() for n in names.split()}
     except ValueError as e: set_aside(file, f"{file} is damaged ({e})"); return set()

@@ -52,7 +52,7 @@ def threads(data):
     on a GPU. Restored afterwards. `ValueError` if `$OMP_NUM_THREADS` is not a whole number >= 1."""
     before = torch.get_num_threads()
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or str(cores())
-    if not given.isdigit() or int(given) == 0: raise ValueError(f"OMP_NUM_THREADS must be a whole number >= 1, got {given!r}")
+    if not given.isdecimal() or int(given) == 0: raise ValueError(f"OMP_NUM_THREADS must be a whole number >= 1, got {given!r}")
     torch.set_num_threads(1 if small(data) or os.environ.get("IN_TEST") else int(given))
     try:
         with deterministic(): yield

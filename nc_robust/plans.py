@@ -9,11 +9,11 @@ __all__ = ['USAGE', 'KEYS', 'plan', 'seconds_per_epoch', 'apart', 'announce', 'm
 # %% ../nbs/14_plans.ipynb #5d1f0a12
 import json, os, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 import pandas as pd, torch
 from tqdm.std import tqdm
 from .checks import NORMS, choice, number
-from .config import ARCHS, DATASETS, KNOWN_ARCHS, REGIMES, SCALES, Config, configure, from_text, identity, listed
+from .config import ARCHS, DATASETS, KNOWN_ARCHS, PRECISIONS, REGIMES, SCALES, Config, configure, from_text, identity, listed
 from .data import batches, generator, pixels
 from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
@@ -87,6 +87,13 @@ def _duration(todo, max_minutes) -> str:
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 # %% ../nbs/14_plans.ipynb #5d1f0c01
+def _name_others(runs):
+    "Say of which `runs` that have not begun there is one in the other precision, made on another kind of machine perhaps."
+    for r in (r for r in runs if r.source == "runs" and not r.exact and not r.epochs_done):
+        for p in set(PRECISIONS) - {r.c.precision}:
+            if (other := Run(replace(r.c, precision=p), r.data_root, device=r.device)).csv.exists():
+                print(f"{other.name} is there, in {p}: precision={p} takes it ({r.name}, in {r.c.precision}, is new)")
+
 def _name_changes(runs):
     "Say which finished `runs` hold tables that other code made: they are read all the same."
     found = {}
@@ -107,6 +114,7 @@ def announce(runs: list, max_minutes: float = None, name: str = "history"):
     if runs[0].source != "published":
         for r in runs:
             if not finished(r) and (s := r.state()): same_code(r, s)
+        _name_others(runs)
         _name_changes(runs)
     if todo := _todo(runs, name): print(f"{len(todo)} to train: about {_duration(todo, max_minutes)}"); return
     if left := _to_measure(runs, name): print(f"all of them are finished; {len(left)} to measure: {name}"); return
@@ -128,7 +136,7 @@ def main(arguments: list = None):
     if not words or words[0] in ("-h", "--help", "help"): print(USAGE); return
     try:
         run, options = _parsed(words)
-        _name_changes([run])
+        _name_others([run]); _name_changes([run])
         history(run, **options)
     except Stopped as e: print(f"Stopped: {e}", file=sys.stderr); sys.exit(os.EX_TEMPFAIL)
     except (ValueError, OSError, RuntimeError) as e: sys.exit(f"{type(e).__name__}: {e}")
@@ -145,7 +153,8 @@ def _parsed(words):
     root, device, minutes, quiet = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet"))
     if minutes is not None: number("max_minutes", minutes)
     choice("quiet", quiet, (True, False, None))
-    run = Run(configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given), root, device=device)
+    c = configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given)
+    run = Run(c, root, device=device, exact="precision" in given)
     return run, dict(max_minutes=minutes, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
 
 # %% ../nbs/14_plans.ipynb #30dce227
@@ -202,7 +211,8 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
     return pd.concat(parts, ignore_index=True)
 
 # %% ../nbs/14_plans.ipynb #cb33a956
-def carried(regimes, archs=ARCHS, seeds=1, table: str = "history", **given) -> pd.DataFrame:
+def carried(regimes, archs=ARCHS, seeds=1, table: str = "history", radii=None, **given) -> pd.DataFrame:
     """`collect` of published runs; `given` as of `plan`, where nothing else is said on thirty CIFAR-10 images a class. Raises
     `FileNotFoundError` for one that is not there."""
-    return collect(plan(regimes, archs, seeds, **dict(scale="pilot", dataset="folder:cifar10", source="published") | given), table)
+    runs = plan(regimes, archs, seeds, **dict(scale="pilot", dataset="folder:cifar10", source="published") | given)
+    return collect(runs, table, radii=radii)

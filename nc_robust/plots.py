@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from .checks import choice
 from .config import own_view
-from .files import write_bytes
+from .files import write_files
 
 # %% ../nbs/15_plots.ipynb #f12ce303
 VIEW_STYLES = {  # view: keywords of matplotlib's `plot`
@@ -394,11 +394,11 @@ def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> li
     was written."""
     files, text = [Path(folder) / f"{name}.{e}" for e in ("png", "pdf", "csv")], json.dumps(provenance, sort_keys=True)
     def drawn(**how): fig.savefig(buffer := io.BytesIO(), **how); return buffer.getvalue()
-    if fig is not None:
-        write_bytes(files[0], drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}))
-        write_bytes(files[1], drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None}))
-    write_bytes(files[2], ("".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items())
-                           + t.to_csv(index=False, float_format="%.7g")).encode())
-    written = files if fig is not None else files[2:]
-    print(*written, sep="\n")
-    return written
+    contents = {} if fig is None else {
+        files[0]: drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}),
+        files[1]: drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None})}
+    head = "".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items())
+    contents[files[2]] = (head + t.to_csv(index=False, float_format="%.7g")).encode()
+    write_files(contents)
+    print(*contents, sep="\n")
+    return list(contents)

@@ -14,7 +14,7 @@ from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import Run, countdown, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
+from .runs import Run, Stopped, countdown, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec
@@ -62,6 +62,7 @@ def _own(run, name, key, radii, max_minutes=None, **options):
     left = countdown(max_minutes)
     history(run, max_minutes, **options)
     if (t := whole_table(run.table_file(key))) is not None: return t
+    if left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; the same command goes on")
     with locked(run, left()):
         return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, left(), options))
 

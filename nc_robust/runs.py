@@ -20,7 +20,7 @@ from tqdm.std import tqdm
 from .checks import choice, number
 from .config import PRECISIONS, Config, folder_of, identity, run_name
 from .data import digest, fingerprint, generator, load
-from .files import hold, load_state, read_head, read_table, runs_root, save_state, save_table, whole
+from .files import hold, load_state, read_head, read_table, runs_root, save_state, save_table, set_aside, whole
 from .machine import changed, joined, provenance, stop_requests, threads, usable_device
 from .measure import measure, records
 from .replay import fast_step
@@ -41,8 +41,8 @@ def _loaded(dataset, per_class, data_root, device, fingerprint):
 # %% ../nbs/12_runs.ipynb #52d53cad
 class Run:
     """One configuration and its folder. `data_root`: where CIFAR is kept; `source`: `runs` (train, resume or read) or `published` (the
-    repository's tables); `device`: None for a GPU if there is one; `exact`: of published ones the precision of `c`, not whichever there
-    is. `ValueError` for another source or device."""
+    repository's tables); `device`: None for a GPU if there is one; `exact`: the precision of `c` was asked for (of published
+    runs another is not taken then). `ValueError` for another source or device."""
     def __init__(self, c: Config, data_root=None, source: str = "runs", device=None, exact: bool = False):
         if choice("source", source, ("runs", "published")) == "published" and not exact: c = _as_published(c)
         self.c, self.name, self.data_root, self.source, self.exact = c, run_name(c), data_root, source, exact
@@ -75,8 +75,9 @@ class Run:
 # %% ../nbs/12_runs.ipynb #9b121ea9
 def complete(run: Run) -> bool:
     "Whether the run's own table is whole, with every epoch: it is then read even if the weights are lost."
-    try: return read_head(run.csv)["epochs_done"] == str(run.c.epochs)
-    except (OSError, ValueError, KeyError): return False
+    try: head = read_head(run.csv)
+    except (OSError, ValueError): return False
+    return head.get("epochs_done") == str(run.c.epochs) and all(head.get(k) == str(v) for k, v in identity(run.c).items())
 
 # %% ../nbs/12_runs.ipynb #f8985f68
 STATE = {"config", "epoch", "records", "pictures", "data", "classes", "provenance", "model"}
@@ -125,10 +126,10 @@ def _begin(run):
 # %% ../nbs/12_runs.ipynb #fc53a65b
 def same_code(run: Run, s: dict):
     """Raise a `ValueError` where the definitions that make the numbers are none of those with which the unfinished `run` came to its state
-    `s`, unless `$NC_ROBUST_GO_ON` is set."""
+    `s`, unless `$NC_ROBUST_GO_ON` is 1."""
     then = s["provenance"].get("code", "").split("; ")
     other = min(([m for m in changed(c) if m != "layers"] for c in then), key=len)      # no layers in a history
-    if other and not os.environ.get("NC_ROBUST_GO_ON"):
+    if other and os.environ.get("NC_ROBUST_GO_ON") != "1":
         raise ValueError(f"{run.name} was begun by other code than {', '.join(other)} now; NC_ROBUST_GO_ON=1 goes on if the change was of "
                          f"form only; else give back the code of commit {s['provenance']['commit']}, or move {run.state_file} away")
 
@@ -210,7 +211,7 @@ def _train(run, max_minutes, progress, on_epoch):
 def locked(run: Run, max_minutes: float = None):
     "Hold the run's lock; say so if another process has it, and wait at most so long (`Stopped`). `OSError` if the folder is not writable."
     def wait(lock):
-        print(f"{run.name} is being trained by another process; waiting for it")
+        print(f"{run.name} is being trained by another process; waiting for it (if there is none, on any machine, remove {lock.lock_file})")
         try: lock.acquire(timeout=-1 if max_minutes is None else 60 * max_minutes)
         except Timeout as e: raise Stopped(f"{run.name} is still being trained by another process (the time given is over)") from e
     return hold(run.folder / ".lock", wait=wait)
@@ -227,16 +228,24 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
     if run.epochs_done < run.c.epochs: run.data                    # missing data is said before anything is written
     with locked(run, max_minutes):
         if run.epochs_done < run.c.epochs:
-            whole_table(run.csv)                                   # what is damaged is not written over
+            _keep_tables(run)
             train_run(run, left(), progress, on_epoch)
         t = read_or_make(run.csv, run, run.state)
     _check_data(run)
     return t
 
+def _keep_tables(run: Run):
+    "Nothing is written over what is damaged, or was measured on weights that are gone; `ValueError` for a table of another run."
+    for path in sorted(run.folder.glob("*.csv")):
+        if (t := whole_table(path)) is None: continue
+        if set(t.run) - {run.name}: raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
+        if not trained(run): set_aside(path, f"{path} was measured on weights that are gone; the run begins anew", "before")
+
 def _check_data(run: Run):
     "A finished table is not handed out for a folder that holds other images now."
     if (folder := folder_of(run.c.dataset)) is None: return
-    if not os.path.exists(folder): print(f"{folder} is not there; {run.name} is read without being held against its images"); return
+    if not os.path.exists(folder / "train"):
+        print(f"{folder} is not there; {run.name} is read without being held against its images"); return
     same_data(run, read_head(run.csv)["data_digest"])
 
 # %% ../nbs/12_runs.ipynb #10a00008

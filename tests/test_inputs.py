@@ -5,6 +5,7 @@ from hypothesis import given, settings, strategies as st
 from nc_robust.attacks import gaussian, pgd, project, random_perturb
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
 from nc_robust.figures import Figure
+from nc_robust.layers import accuracy
 from nc_robust.metrics import class_means, neural_collapse, neural_collapse_batches, simplex_similarity
 from nc_robust.models import vgg11
 from nc_robust.plans import plan
@@ -57,6 +58,21 @@ def test_unknown_names_list_the_known(field, value, says):
 def test_configure_refuses(given):
     "Values of the wrong type, sign, size or name."
     with pytest.raises(ValueError): configure("st", "vgg11", "smoke", **given)
+
+def test_an_attack_that_would_not_move_is_refused():
+    "A step of 0 leaves the start; no radius or no steps ask for it."
+    model, x, y = torch.nn.Flatten(), torch.rand(2, 1, 2, 2), torch.zeros(2).long()
+    with pytest.raises(ValueError, match="step_size 0: an attack would not move"): pgd(model, x, y, 0.1, step_size=0)
+    for given in (dict(eps=0), dict(eps=0.1, steps=0)): assert pgd(model, x, y, step_size=0, start="clean", **given).equal(x)
+
+@pytest.mark.parametrize("use", [lambda m, x, y: pgd(m, x, y, 0.1), lambda m, x, y: pgd(m, x, None, 0.1, objective="kl"),
+                                 lambda m, x, y: accuracy(m, x, y)])
+def test_a_model_that_changes_its_input_is_refused(use):
+    "Every later view of the images would be of others."
+    shifts = lambda x: x.sub_(0.1).flatten(1)
+    net = torch.nn.Module(); net.forward = shifts
+    with pytest.raises(ValueError, match=r"changes its input in place; give lambda x: model\(x.clone"): use(
+        net, torch.rand(2, 1, 2, 2), torch.zeros(2).long())
 
 class Counted(torch.nn.Module):
     calls = 0

@@ -321,6 +321,7 @@ def test_a_changed_definition_does_not_go_on(monkeypatch):
         for ask in (lambda: plans.announce([run]), lambda: history(run, progress=False)):
             with pytest.raises(ValueError, match="other code than train now; NC_ROBUST_GO_ON=1.*move .*state.pt away"): ask()
     assert run.state_file.read_bytes() == state
+    with another("train") as m, pytest.raises(ValueError, match="other code"): m.setenv("NC_ROBUST_GO_ON", "0"); an_epoch()
     with another("train") as m: m.setenv("NC_ROBUST_GO_ON", "1"); an_epoch()
     with another("train"): an_epoch()
     with another("layers"): assert history(run, progress=False).epoch.max() == 4
@@ -483,8 +484,16 @@ def test_damaged_figures_are_set_aside(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "set aside as fig2_st_digits.csv.damaged" in said and "set aside as fig2_digits_claims.csv.damaged" in said
     assert len(pd.read_csv(claims)) == 3 and (tmp_path / "fig2_st_digits.csv").exists()
-    claims.write_bytes(b"")
-    with pytest.raises(ValueError, match="fig2_digits_claims.csv is damaged"): verdicts.merge(tmp_path)
+    for content in (b"", claims.read_bytes().replace(b",", b";")):              # as a spreadsheet writes it
+        claims.write_bytes(content)
+        with pytest.raises(ValueError, match="fig2_digits_claims.csv is damaged"): verdicts.merge(tmp_path)
+    verdicts.report(figure, t)
+    assert len(verdicts.merge(tmp_path)) == 3
+
+def test_published_tables_at_radii():
+    "`carried` reads them as figure 16 does."
+    figure = figures.Figure("fig16", archs="vgg11", scale="pilot", dataset="folder:cifar10", source="published")
+    assert plans.carried("st", "vgg11", table="radii", radii=figure.radii).equals(figures.table(figure))
 
 def test_publishing_takes_what_its_own_runs_drew(tmp_path, monkeypatch, capsys):
     "`figures.publish` copies a figure and its claims, and leaves what other runs drew under the same name, or more runs than these."
@@ -590,6 +599,58 @@ def test_figure_on_a_disk_that_fails(disk, trouble):
     else: subprocess.run(["mount", "-o", "remount,rw", out], check=True)
     save(t.assign(value=2.0))
     assert (out / "f.csv").read_bytes() != before["f.csv"]
+
+def test_the_files_of_a_figure_change_together(tmp_path, monkeypatch):
+    "A disk that is full when the CSV comes leaves the picture beside it as it was, too."
+    save = lambda n: plots.save_figure(plt.figure(), "f", pd.DataFrame([dict(value=n)]), {}, tmp_path)
+    save(1)
+    before, left = {f.name: f.read_bytes() for f in tmp_path.iterdir()}, [None, None]
+    def full(f):
+        if not left: raise OSError(errno.ENOSPC, "No space left on device")
+        left.pop()
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="could not write .*f.csv.*intact"): save(2)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+def test_what_was_measured_on_lost_weights_is_kept(done, capsys):
+    "A run that begins anew writes over none of its old tables, and leaves none beside the new one that another network made."
+    run, table = run_of(epochs=4), done[1]
+    for _ in range(2):
+        with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    run.state_file.unlink(); before = run.csv.read_bytes()
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    assert "history.csv was measured on weights that are gone" in capsys.readouterr().out
+    assert run.csv.with_name("history.csv.before").read_bytes() == before != run.csv.read_bytes()
+    run = done[0]
+    results.extra(run, "predicted")
+    run.state_file.unlink(); run.csv.write_bytes(table[:-9])
+    history(run, progress=False)
+    assert run.csv.read_bytes() == table and sorted(f.name for f in run.folder.glob("*.csv*")) == [
+        "history.csv", "history.csv.damaged", "predicted.csv.before"]
+
+def test_a_table_of_another_run_is_not_read(done):
+    "Nor written over."
+    other = Run(configure("st", "vgg11", "smoke", seed=2))
+    other.folder.mkdir(); other.csv.write_bytes(done[1])
+    assert not runs.finished(other)
+    with pytest.raises(ValueError, match=rf"belongs to another run \({done[0].name}\); move it away"): history(other, progress=False)
+    assert other.csv.read_bytes() == done[1]
+
+def test_a_run_in_the_other_precision_is_named(capsys, monkeypatch):
+    "On a machine of another kind a run of the same settings would begin anew: it is said how to take the one that is there."
+    given = dict(scale="pilot", dataset="digits", per_class=4, epochs=2, width=8)
+    words = ["regime=st", "arch=vgg11", "quiet=true", *(f"{k}={v}" for k, v in given.items())]
+    monkeypatch.setattr(config, "default_precision", lambda: "fp32")
+    main(words); assert "is there" not in capsys.readouterr().out
+    monkeypatch.setattr(config, "default_precision", lambda: "bf16")
+    there, = plans.plan("st", "vgg11", 1, precision="fp32", **given)
+    plans.announce(plans.plan("st", "vgg11", 1, **given))
+    assert f"{there.name} is there, in fp32: precision=fp32 takes it" in capsys.readouterr().out
+    plans.announce([there]); main([*words, "precision=fp32"]); assert "is there" not in capsys.readouterr().out
+
+def test_measuring_keeps_to_the_time_given(done):
+    "A table is not begun when the time is over."
+    with pytest.raises(runs.Stopped, match="no time is left to measure predicted"): results.extra(done[0], "predicted", max_minutes=0)
 
 def test_two_processes_one_run(whole, capsys):
     "While one process trains, another that asks for the same run waits, trains nothing, and reads the same bytes."
