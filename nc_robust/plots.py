@@ -141,7 +141,9 @@ def _ticks(ax):
 
 # %% ../nbs/15_plots.ipynb #f1b695e7
 def columns_of(t, *by) -> list:
-    "The columns of a grid: one for each combination of the columns `by` in the table, with a readable title."
+    "The columns of a grid: one for each combination of the columns `by` of the table, with a readable title. `ValueError` if it lacks one."
+    for c in by:
+        if c not in t: raise ValueError(f"the table has no column {c!r}; plans.collect([run]) gives that of a run with regime and arch")
     joined = lambda names: ("\n" if sum(map(len, names)) > 28 else ", ").join(names)
     named = lambda column, v, g: title(v) + " (l2)" * (column == "regime" and "norm" in g and set(g.norm) == {"l2"})
     return [(joined([named(c, v, g) for c, v in zip(by, k)]), g) for k, g in t.groupby(list(by), sort=False)]

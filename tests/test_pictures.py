@@ -41,6 +41,11 @@ def test_pictures_draw_the_rows_they_name():
     assert drawn(plots.by_layer(t, [("NCC", "share", shown)])) == [
         [rows(t, regime=r, arch=a, view=v, metric=m, split=s) for v, m, s, _ in shown] for r in ("st", "at") for a in ARCHS]
 
+def test_a_table_of_one_run_says_what_it_lacks():
+    "`history` gives neither regime nor arch."
+    with pytest.raises(ValueError, match=r"no column 'regime'; plans.collect\(\[run\]\) gives"):
+        plots.by_epoch(different(["features"]).drop(columns="regime"), ["nc1"])
+
 def test_a_band_is_a_standard_deviation():
     t = pd.DataFrame([dict(seed=s, epoch=e, value=float(s + e)) for s in (1, 3) for e in (1, 2, 3)])
     plots.curve(ax := plots.plt.figure().add_subplot(), t, "epoch", "clean")
