@@ -129,21 +129,22 @@ def check_generator(generator):
 def logits_of(model, x):
     """The logits (N, C) of `model` for pixels `x` (N, ...); a `ValueError` says what to wrap around a model that returns something else,
     or changes `x`."""
-    in_place = "the model changes its input in place; give lambda x: model(x.clone()), after model.eval()"
+    around = ", or a module around it that has its `layers`" * hasattr(model, "layers")
+    in_place = "the model changes its input in place; give lambda x: model(x.clone()), after model.eval()" + around
     version = None if x.is_inference() else x._version
     try: z = model(x)
     except RuntimeError as e:
-        if "leaf Variable" in str(e): raise ValueError(in_place) from e
+        if x.requires_grad and "leaf Variable" in str(e): raise ValueError(in_place) from e
         w = next(model.parameters(), x) if isinstance(model, torch.nn.Module) else x
         if w.dtype == x.dtype: raise
         coarse = w.is_floating_point() and torch.finfo(w.dtype).bits < 32
         remedy = f"`lambda x: model(x.to({w.dtype}))`, after model.eval()" if coarse else f"x.to({w.dtype}), or model.to({x.dtype})"
-        raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give {remedy}") from e
+        raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give {remedy}{around * coarse}") from e
     if version is not None and x._version != version: raise ValueError(in_place)
     if not torch.is_tensor(z) or z.ndim != 2:
         out = ".logits" if hasattr(z, "logits") else '["logits"]' if isinstance(z, dict) else "[0]"
         raise ValueError("the model must return logits (N, C), got " + (str(tuple(z.shape)) if torch.is_tensor(z) else
-                         f"{type(z).__name__}; take them out, model.eval() first: lambda x: model(x){out}"))
+                         f"{type(z).__name__}; take them out, model.eval() first: lambda x: model(x){out}{around}"))
     if z.shape[1] < 2:
         raise ValueError("the model returns one logit; two classes need two, model.eval() first: "
                          "lambda x: torch.cat([-model(x), model(x)], 1)")

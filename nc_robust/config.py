@@ -109,7 +109,7 @@ def run_name(c: Config) -> str:
 
 # %% ../nbs/01_config.ipynb #c2c9abae
 _SMALL = dict(lr=dict.fromkeys(REGIMES, 0.05) | dict(st=0.2, at=0.2), milestones=(0.7, 0.9), batch_size=50,
-              # bf16 gains nothing at 8x8 (a training step is 0.9 to 1.1 times as fast): figures/bench_*.csv
+              # bf16 gains little at 8x8 (a training step is 0.9 to 1.3 times as fast): figures/bench_*.csv
               width={"preact_resnet18": 16, "vgg11": 32}, measure_every=10, precision="fp32")
 # precision None: what the machine multiplies natively
 _PILOT = _SMALL | dict(lr=_SMALL["lr"] | dict(st=0.1, at=0.1), epochs=100, per_class=30, precision=None)

@@ -65,8 +65,8 @@ class Figure:
         given = {k: v for k, v in given.items() if v is not None}
         self.unusual = {k: v for k, v in given.items() if k in _UNUSUAL}
         of_figure = {k: self.spec[k] for k in ("archs", "norm", "classes", "lr") if k in self.spec}
-        self.given = dict(archs=ARCHS, norm="linf", classes=10, seeds=1 if seeds is None else seeds) | of_figure | given
-        self.runs = plans.plan(self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime, **self.given)
+        self._given = dict(archs=ARCHS, norm="linf", classes=10, seeds=1 if seeds is None else seeds) | of_figure | given
+        self.runs = plans.plan(self.spec["regimes"] if regime is None else REGIMES if regime == "all" else regime, **self._given)
         self.norm, self.eps = self.runs[0].c.norm, self.runs[0].c.eps
         self.shows, self.radii = self.spec.get("extra", "history"), None       # which table of its runs, and at which radii, if at some
         if "one" in self.spec and len(self.runs) > len({r.c.regime for r in self.runs}):
@@ -78,17 +78,17 @@ class Figure:
         if self.eps == 0: raise ValueError(f"{self.name} compares radii: fractions of eps, which must not be 0")
         self.radii = tuple(f * self.eps for f in self.spec["measured"])
         if "trained" not in self.spec: return
-        if "step_size" in self.given:
+        if "step_size" in self._given:
             raise ValueError(f"{self.name} trains at several radii, and its step_size goes with them; leave it out")
         regimes = tuple(dict.fromkeys(r.c.regime for r in self.runs))
-        self.runs = [r for f in self.spec["trained"] for r in plans.plan(regimes, **self.given | dict(eps=f * self.eps))]
+        self.runs = [r for f in self.spec["trained"] for r in plans.plan(regimes, **self._given | dict(eps=f * self.eps))]
 
     @cached_property
     def baseline(self) -> list:
         "AT's runs of the same kind, for the claims that compare TRADES with it, unless they are among its own."
         mine = {r.name for r in self.runs}
         trades = any(r.c.regime.startswith("trades") for r in self.runs)
-        return [r for r in plans.plan("at", **self.given) if r.name not in mine] if trades else []
+        return [r for r in plans.plan("at", **self._given) if r.name not in mine] if trades else []
 
 # %% ../nbs/16_figures.ipynb #14a00002
 def setup(name: str, namespace: dict) -> Figure:

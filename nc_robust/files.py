@@ -40,8 +40,8 @@ def out_folder() -> Path:
 
 # %% ../nbs/02_files.ipynb #e9a9836c
 def write_files(contents: dict):
-    """Write `contents`, {path: bytes}, each in one move when all are on the disk; on failure the old files stay, and the `OSError` names
-    the path."""
+    """Write `contents`, {path: bytes}, each in one move when all are on the disk: where one cannot be written, all old files stay. The
+    `OSError` names it."""
     parts = {Path(p): Path(p).with_name(f".{Path(p).name}.{os.getpid()}-{secrets.token_hex(4)}.part") for p in contents}
     try:
         for (path, part), content in zip(parts.items(), contents.values()):

@@ -111,8 +111,8 @@ def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, 
 # %% ../nbs/04_models.ipynb #1bc2597e
 def _keep(caught: dict, name: str, pool):
     "A forward hook that puts what the layer `name` gives (`features`: takes) into `caught`, one row an image."
-    def hook(_, given, out):
-        if name == "features": out = given[0]
+    def hook(_, given, named, out):
+        if name == "features": out = given[0] if given else named["input"]
         if not torch.is_tensor(out): raise ValueError(f"layer {name!r} gives a {type(out).__name__}; name a module that gives a tensor")
         if name in caught: raise ValueError(f"layer {name!r} runs more than once in a pass; name a module that runs once")
         if pool and out.ndim == 4 and name != "features": out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
@@ -146,7 +146,8 @@ def representations(
     if pool is not None: pool = number("pool", pool, low=1, whole=True)
     layers = [layers] if isinstance(layers, str) else layers
     caught, modules = {}, {name: named[choice("layer", name, named)] for name in layers}
-    hooks = [m.register_forward_hook(_keep(caught, name, pool)) for name, m in modules.items()]
+    if "features" in modules: last_layer(model)
+    hooks = [m.register_forward_hook(_keep(caught, name, pool), with_kwargs=True) for name, m in modules.items()]
     try: logits = logits_of(model, x)
     finally:
         for h in hooks: h.remove()

@@ -212,7 +212,7 @@ def collect(runs: list, what: str = "history", max_minutes: float = None, **opti
 
 # %% ../nbs/14_plans.ipynb #cb33a956
 def carried(regimes, archs=ARCHS, seeds=1, table: str = "history", radii=None, **given) -> pd.DataFrame:
-    """`collect` of published runs; `given` as of `plan`, where nothing else is said on thirty CIFAR-10 images a class. Raises
-    `FileNotFoundError` for one that is not there."""
+    """`collect` of published runs; `given` as of `plan`, where nothing else is said on thirty CIFAR-10 images a class; `radii` those of
+    the table `radii`. Raises `FileNotFoundError` for one that is not there."""
     runs = plan(regimes, archs, seeds, **dict(scale="pilot", dataset="folder:cifar10", source="published") | given)
     return collect(runs, table, radii=radii)

@@ -62,7 +62,7 @@ def _own(run, name, key, radii, max_minutes=None, **options):
     left = countdown(max_minutes)
     history(run, max_minutes, **options)
     if (t := whole_table(run.table_file(key))) is not None: return t
-    if left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; the same command goes on")
+    if max_minutes and left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; the same command goes on")
     with locked(run, left()):
         return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, left(), options))
 

@@ -20,7 +20,7 @@ from tqdm.std import tqdm
 from .checks import choice, number
 from .config import PRECISIONS, Config, folder_of, identity, run_name
 from .data import digest, fingerprint, generator, load
-from .files import hold, load_state, read_head, read_table, runs_root, save_state, save_table, set_aside, whole
+from .files import TABLE, hold, load_state, read_head, read_table, runs_root, save_state, save_table, set_aside, whole
 from .machine import changed, joined, provenance, stop_requests, threads, usable_device
 from .measure import measure, records
 from .replay import fast_step
@@ -98,9 +98,9 @@ def same_data(run: Run, trained: str):
 
 # %% ../nbs/12_runs.ipynb #34279dd9
 def save(run: Run, s: dict):
-    "Write the table, then the state (after the last epoch without the optimiser's). A table that is whole already stays as it is."
-    if not complete(run): write_table(run, s)
+    "Write the state (after the last epoch without the optimiser's), then the table. A table that is whole already stays as it is."
     save_state(run.state_file, {k: v for k, v in s.items() if k != "optimiser" or s["epoch"] < run.c.epochs})
+    if not complete(run): write_table(run, s)
 
 def write_table(run: Run, s: dict, path: Path = None):
     "Write the records of the state `s` as a sealed CSV, configuration and provenance in its head."
@@ -230,22 +230,23 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
         if run.epochs_done < run.c.epochs:
             _keep_tables(run)
             train_run(run, left(), progress, on_epoch)
-        t = read_or_make(run.csv, run, run.state)
+        if not complete(run): whole_table(run.csv); write_table(run, run.state())          # lost, damaged, or behind the state
+        t = read_table(run.csv)
     _check_data(run)
     return t
 
 def _keep_tables(run: Run):
-    "Nothing is written over what is damaged, or was measured on weights that are gone; `ValueError` for a table of another run."
+    "Nothing is written over what is damaged, or was measured on weights that are gone."
     for path in sorted(run.folder.glob("*.csv")):
-        if (t := whole_table(path)) is None: continue
-        if set(t.run) - {run.name}: raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
-        if not trained(run): set_aside(path, f"{path} was measured on weights that are gone; the run begins anew", "before")
+        if path != run.csv and not path.read_bytes().startswith(TABLE.encode()): continue            # somebody's notes
+        if whole_table(path) is not None and not trained(run):
+            set_aside(path, f"{path} was measured on weights that are gone; the run begins anew", "before")
 
 def _check_data(run: Run):
     "A finished table is not handed out for a folder that holds other images now."
     if (folder := folder_of(run.c.dataset)) is None: return
     if not os.path.exists(folder / "train"):
-        print(f"{folder} is not there; {run.name} is read without being held against its images"); return
+        print(f"{folder / 'train'} is not there; {run.name} is read without being held against its images"); return
     same_data(run, read_head(run.csv)["data_digest"])
 
 # %% ../nbs/12_runs.ipynb #10a00008
@@ -278,8 +279,10 @@ def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:
     return read_table(path)
 
 def whole_table(path: Path) -> pd.DataFrame | None:
-    "The table at `path`, or None: it is missing, or damaged and now set aside, which is said."
-    return whole(path, read_table)
+    "The table at `path`, or None: it is missing, or damaged and now set aside, which is said. `ValueError` for that of another run."
+    if (t := whole(path, read_table)) is not None and set(t.run) - {path.parent.name}:
+        raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
+    return t
 
 # %% ../nbs/12_runs.ipynb #6bac287d
 def finished(run: Run) -> bool:

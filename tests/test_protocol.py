@@ -156,6 +156,7 @@ def test_layers_of_a_network_of_ones_own():
     (lambda n: n.layers.pop("features"), None, "must be its last layer, the nn.Linear"),
     (lambda n: n.layers.update(features=n.avgpool), None, "must be its last layer, the nn.Linear"),
     (lambda n: setattr(n, "fc", torch.nn.Sequential(n.fc, torch.nn.ReLU())), None, "are not what its last layer"),
+    (lambda n: n.register_forward_hook(lambda m, given, out: (out,)), None, r"lambda x: model\(x\)\[0\], or a module around it that has"),
     (lambda n: n.layers.update(relu=n.layer1[0].relu), None, "layer 'relu' runs more than once"),
     (lambda n: n.layers.update(other=torch.nn.ReLU()), None, "layer 'other' does not run"),
     (lambda n: n.layer1.register_forward_hook(lambda m, given, out: (out, out)), None, "layer 'layer1' gives a tuple"),
@@ -253,13 +254,15 @@ def test_share_of_zero_gradients_over_chunks(monkeypatch):
     assert share == pytest.approx(0.25)
 
 def test_the_last_layer_makes_the_logits():
-    "Five percent off is noticed."
+    "Five percent off is noticed; how it is called is its own business."
     class Scaled(nn.Module):
         def __init__(self):
             super().__init__()
             self.linear = nn.Linear(16, 3); self.layers = dict(features=self.linear)
         def forward(self, x): return 1.05 * self.linear(x.flatten(1))
     with pytest.raises(ValueError, match="are not what its last layer"): score(Scaled(), torch.rand(4, 1, 4, 4))
+    Scaled.forward = lambda self, x: self.linear(input=x.flatten(1))
+    assert score(Scaled(), x := torch.rand(4, 1, 4, 4))[1].equal(x.flatten(1))
 
 def test_adaptive_by_hand(net, monkeypatch):
     "Centres of training images, the first images of each class, an attack from the clean image, and the network on the same images."

@@ -633,8 +633,23 @@ def test_a_table_of_another_run_is_not_read(done):
     other = Run(configure("st", "vgg11", "smoke", seed=2))
     other.folder.mkdir(); other.csv.write_bytes(done[1])
     assert not runs.finished(other)
-    with pytest.raises(ValueError, match=rf"belongs to another run \({done[0].name}\); move it away"): history(other, progress=False)
+    def refused(): return pytest.raises(ValueError, match=rf"belongs to another run \({done[0].name}\); move it away")
+    with refused(): history(other, progress=False)
     assert other.csv.read_bytes() == done[1]
+    other.csv.unlink(); history(other, progress=False); table = other.csv.read_bytes()
+    for name in ("history", "predicted"):                         # with weights of its own
+        other.table_file(name).write_bytes(done[1])
+        with refused(): results.extra(other, "predicted")
+        other.csv.write_bytes(table)
+
+def test_a_table_behind_its_state_is_made_anew(done):
+    "One of an earlier epoch is not taken for the end; somebody's notes beside it stay as they are."
+    run, table = done
+    (notes := run.folder / "notes.csv").write_text("mine")
+    runs.write_table(run, run.state() | dict(epoch=1))
+    assert history(run, progress=False).epoch.max() == 2 and run.csv.read_bytes() == table
+    run.state_file.unlink(); run.csv.unlink(); history(run, progress=False)
+    assert notes.read_text() == "mine"
 
 def test_a_run_in_the_other_precision_is_named(capsys, monkeypatch):
     "On a machine of another kind a run of the same settings would begin anew: it is said how to take the one that is there."
@@ -649,8 +664,9 @@ def test_a_run_in_the_other_precision_is_named(capsys, monkeypatch):
     plans.announce([there]); main([*words, "precision=fp32"]); assert "is there" not in capsys.readouterr().out
 
 def test_measuring_keeps_to_the_time_given(done):
-    "A table is not begun when the time is over."
-    with pytest.raises(runs.Stopped, match="no time is left to measure predicted"): results.extra(done[0], "predicted", max_minutes=0)
+    "A table is not begun when the time is over; a call that is given none does one thing."
+    with pytest.raises(runs.Stopped, match="no time is left to measure predicted"): results.extra(done[0], "predicted", max_minutes=1e-9)
+    assert len(results.extra(done[0], "predicted", max_minutes=0))
 
 def test_two_processes_one_run(whole, capsys):
     "While one process trains, another that asks for the same run waits, trains nothing, and reads the same bytes."
@@ -800,8 +816,8 @@ def test_a_finished_run_is_not_handed_out_for_other_images(tmp_path, capsys):
     with pytest.raises(ValueError, match="has only 2 images"): ask(tmp_path / "a")
     next((tmp_path / "a").glob("*/train/b/1.png")).write_bytes(b"no image")
     with pytest.raises(ValueError, match="1.png is not a readable image"): ask(tmp_path / "a")
-    shutil.rmtree(tmp_path / "a"); capsys.readouterr()
-    assert ask(tmp_path / "a").equals(t) and "set #1 is not there; st-vgg11" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "a"); (tmp_path / "a" / "set #1").mkdir(parents=True); capsys.readouterr()          # where it was mounted
+    assert ask(tmp_path / "a").equals(t) and "set #1/train is not there; st-vgg11" in capsys.readouterr().out
 
 def test_waiting_for_another_process_ends_in_time(done):
     "`max_minutes` counts while another process holds the run, too; a finished table is read without the lock."
