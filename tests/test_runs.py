@@ -243,15 +243,15 @@ def test_damaged_table_without_a_state(done, capsys):
     assert run.csv.read_bytes() == table and (run.folder / "history.csv.damaged").read_bytes() == table[:-9]
     assert "history.csv.damaged" in capsys.readouterr().out
 
-def test_kill_between_table_and_state(done):
-    "The table is written first, so a finished state never stands beside an older table."
+def test_the_state_is_written_before_the_table(done):
+    "So a disk that fills up leaves no table without weights."
     run, table = done
     state, written = run.state(), []
     run.csv.unlink()
     with pytest.MonkeyPatch.context() as m:
         m.setattr(files, "write_bytes", lambda path, content: written.append(path.name))
         runs.save(run, state)
-    assert written == ["history.csv", "state.pt"]
+    assert written == ["state.pt", "history.csv"]
 
 def test_weights_that_are_lost_are_trained_again(done, monkeypatch, capsys):
     "The table that is there stays, also if another version trains; a limit of time holds; what a killed writer left is removed."
@@ -643,7 +643,7 @@ def test_a_table_of_another_run_is_not_read(done):
         other.csv.write_bytes(table)
 
 def test_a_table_behind_its_state_is_made_anew(done):
-    "One of an earlier epoch is not taken for the end; somebody's notes beside it stay as they are."
+    "As a kill between the two leaves it; somebody's notes beside it stay as they are."
     run, table = done
     (notes := run.folder / "notes.csv").write_text("mine")
     runs.write_table(run, run.state() | dict(epoch=1))
