@@ -1,5 +1,5 @@
 "What README.md says in numbers is what the published tables hold."
-import re, shutil
+import math, re, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from nc_robust import verdicts
@@ -71,9 +71,10 @@ def value(number, **where):
     "The numbers in brackets of a claim, PreActResNet18 first."
     return claims(number, **where).set_index("arch").value[list(ARCHS)].tolist()
 
-def each(look, *names, data="cifar10_500"):
-    "`look` at the tables of figures, as `Evidence`, PreActResNet18 first."
+def each(look, *names, data="cifar10_500", seed=None):
+    "`look` at the tables of figures, of all seeds or one, as `Evidence`, PreActResNet18 first."
     t = pd.concat([pd.read_csv(FIGURES / f"{n}_{data}.csv", comment="#") for n in names])
+    if seed: t = t[t.seed == seed]
     return [look(Evidence(t[t.arch == a], 100 if "100_" in data else 10)) for a in ARCHS]
 
 def attacked(e): return 100 * e.last("st", "perturbed", "accuracy")
@@ -82,6 +83,12 @@ def full(look, *names):
     "`look` at VGG11 on all of CIFAR-10."
     t = pd.concat([pd.read_csv(FIGURES / f"{n}_cifar10.csv", comment="#") for n in names])
     return look(Evidence(t, 10))
+
+def nc1_of_test_images():
+    "At the end of AT and of ST, on clean images, then on attacked ones, where VGG11 under AT is told by seed."
+    end = lambda r, view, **one: each(lambda e: e.last(r, view, "nc1", "test"), f"fig2_{r}", **one)
+    by_seed = sorted(end("at", "perturbed", seed=s)[1] for s in (1, 2))
+    return [*end("at", "clean"), *end("st", "clean"), end("at", "perturbed")[0], *by_seed, *end("st", "perturbed")]
 
 def adaptive(view):
     "Test images, in percent, on which that layer of ST is right that is best under the attack on the network."
@@ -124,25 +131,25 @@ def at_equal_loss():
     return [of(found) for found in (end, *before) for of in (min, max)]
 
 def over_at_on_cifar():
-    """Each seed of TRADES over AT, smallest and largest: NC1 with batch norm frozen on CIFAR-10 and on CIFAR-100, equiangular of the
-    original on both."""
+    """Each seed of TRADES over AT: NC1 with batch norm frozen, on CIFAR-10 smallest, second largest and largest, on CIFAR-100 smallest and
+    largest; NC1 and equiangular of the original on both, smallest and largest."""
     def ratios(regime, metric, **what):
         t = carried(f"at,{regime}", **what)
         end = series(t, "clean", metric, by=("arch", "seed", "regime")).iloc[:, -1].unstack("regime")
         return (end[regime] / end["at"]).tolist()
     ten = dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset")
     hundred = dict(seeds="1,2", dataset="folder:cifar100"),
-    return [of(r for what in sets for r in ratios(*look, **what)) for sets, look in (
-        (ten, ("trades_frozen_bn", "nc1")), (hundred, ("trades_frozen_bn", "nc1")), (ten + hundred, ("trades", "equiangular")))
-        for of in (min, max)]
+    found = lambda sets, *look: sorted(r for what in sets for r in ratios(*look, **what))
+    frozen, rest = found(ten, "trades_frozen_bn", "nc1"), [
+        found(hundred, "trades_frozen_bn", "nc1"), *(found(ten + hundred, "trades", m) for m in ("nc1", "equiangular"))]
+    return [frozen[0], *frozen[-2:], *(v[i] for v in rest for i in (0, -1))]
 
 def robust_overfitting():
-    """AT, five hundred a class: first and last epoch at which accuracy on attacked test images peaks, the peaks, the ends, in percent;
-    how often the end NC1 is at the peak."""
+    """AT, five hundred a class: the epochs at which accuracy on attacked test images peaks, the peaks, the ends, in percent; NC1 at epoch
+    20 over that at the end."""
     attacked, nc1 = (each(lambda e: e.series("at", *k), "fig2_at") for k in (("perturbed", "accuracy", "test"), ("clean", "nc1")))
-    best = [a.idxmax() for a in attacked]
-    return ([min(best), max(best)] + [100 * a.max() for a in attacked] + [100 * a.iloc[-1] for a in attacked]
-            + [v[b] / v.iloc[-1] for v, b in zip(nc1, best)])
+    of_accuracy = [of(a) for of in (lambda a: a.idxmax(), lambda a: 100 * a.max(), lambda a: 100 * a.iloc[-1]) for a in attacked]
+    return of_accuracy + [v[20] / v.iloc[-1] for v in nc1]
 
 def across_the_drops():
     """AT, five hundred a class: how many times NC1 falls from epoch 70 to the end, and by how many points the mean of the last three robust
@@ -152,12 +159,13 @@ def across_the_drops():
     lost = robust.loc[:, 50:70].mean(axis=1) - robust.loc[:, 80:].mean(axis=1)
     return [*(nc1[70] / nc1[100])[list(ARCHS)], lost.min(), lost.max()]
 
-def frozen_turns(weight_decay=None):
-    "Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest."
+def frozen_turns(seeds=(), **change):
+    """Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest.
+    With a `change` ST alone, of `seeds`."""
     out, more = [], dict(lr=0.05, epochs=400, measure_every=40)
     at, other = ("at_frozen_bn", ARCHS[:1], 1, dict(norm="l2")), dict(precision="fp32")
     kinds = [("st_frozen_bn", ARCHS, 1, {}), ("st_frozen_bn", ARCHS, 2, other), at]
-    if weight_decay is not None: kinds = [("st_frozen_bn", ARCHS, s, other | dict(weight_decay=weight_decay)) for s in (1, 2)]
+    if change: kinds = [("st_frozen_bn", ARCHS, s, other | change) for s in seeds]
     for regime, archs, seed, k in kinds:
         for a in archs:
             e = Evidence(carried(regime, a, seed, **more, **k), 10)
@@ -166,8 +174,8 @@ def frozen_turns(weight_decay=None):
             out.append(nc1.iloc[-1] / nc1.min())
     return [min(out), max(out)]
 
-def turns_with_weight_decay_only():
-    assert frozen_turns(0.0) == [1, 1]
+def turns_with_weight_decay_and_a_high_rate():
+    assert frozen_turns((1, 2), weight_decay=0.0) == frozen_turns((2,), milestones=(0.25, 0.375)) == [1, 1]
     return frozen_turns()
 
 def by_weight_decay():
@@ -236,6 +244,15 @@ def in_float32():
         dict(seeds=1, precision="fp32"), dict(seeds=2, precision="bf16"), dict(seeds=3, precision="bf16"))]
     return [turned[0], len(one), *turned[1:], ratios[0], ratios[-2], ratios[-1]]
 
+def near_a_threshold():
+    "The two claims of which three main numbers lie within 10 % of where their rules draw the line; of the others none does."
+    level = {1: 1, 8: 0.1, 9: 1.5, 10: 0.1 * math.acos(-1 / 9), 11: 0.02, 12: 0.05, 13: 3, 14: 1.5, 17: 1, 18: 10, 19: 0.3, 23: 1}
+    t = claims().query("verdict in ('holds', 'does not hold')")
+    t = t[t.claim.isin(level)]
+    near = t.claim[np.abs(np.log(t.value / t.claim.map(level))) < math.log(1.1)].tolist()
+    assert len(near) == 3
+    return sorted(set(near))
+
 def all_verdicts_stay(*figures, **what):
     changed, all_of_them = by_one_seed(*figures, **what)
     assert changed == 0
@@ -265,10 +282,11 @@ NUMBERS = {
         lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
     r"NC1 on clean images is ([\d.]+) / ([\d.]+). On attacked ones it is (\d+) / (\d+) times as large, and ([\d.]+) / ([\d.]+) % of":
         lambda: each(lambda e: e.last("st", "clean", "nc1"), "fig2_st") + value(18) + each(attacked, "fig2_st"),
-    r"quarter of the radius \(2/255\) (\d+) / (\d+) % are still classified rightly, and NC1 is (\d+) / (\d+) times that on clean images. "
-    r"On thirty images a class it is ([\d.]+) / ([\d.]+) times, and (\d+) / (\d+) % are right":
-        lambda: [x for data, order in (("cifar10_500", (accuracy_near, nc1_near)), ("cifar10_30", (nc1_near, accuracy_near)))
-                 for look in order for x in each(look, "fig2_st", "fig16", data=data)],
+    r"quarter of the radius \(2/255\) (\d+) and (\d+) .by seed. / (\d+) % are still classified rightly, and NC1 is (\d+) and (\d+) / (\d+) "
+    r"times that on clean images. On thirty images a class it is ([\d.]+) / ([\d.]+) times, and (\d+) / (\d+) % are right":
+        lambda: [x for look in (accuracy_near, nc1_near) for x in (
+                     *(each(look, "fig2_st", "fig16", seed=s)[0] for s in (1, 2)), each(look, "fig2_st", "fig16")[1])]
+                + [x for look in (nc1_near, accuracy_near) for x in each(look, "fig2_st", "fig16", data="cifar10_30")],
     r"off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). For comparison, ten random vectors are ([\d.]+) off in nine dimensions, all that ten "
     r"class means can span, and ([\d.]+) / ([\d.]+) off in the 128 / 256":
         lambda: each(lambda e: e.last("st", "clean", "equiangular"), "fig2_st") + unrelated(9, 128, 256),
@@ -286,22 +304,24 @@ NUMBERS = {
         lambda: [x for data in ("cifar10_500", "cifar10_30") for r in ("trades_frozen_bn", "trades")
                  for x in each(lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}",
                                data=data)],
-    r"at equal fit, seed by seed, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+);": frozen_at_equal_fit,
+    r"at equal fit, seed by seed, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+),": frozen_at_equal_fit,
+    r"at equal fit and rate, seed 1, ([\d.]+) / ([\d.]+);": lambda: subset_by_rate()[-2:],
     r"; on test images ([\d.]+) / ([\d.]+)\)":
         lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
                      "fig2_at", "fig4_trades_frozen_bn"),
     r"early layers \(([\d.]+) / ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
-    r"peaks after (\d+) to (\d+) of 100 epochs, at (\d+) / (\d+) %, and ends at (\d+) / (\d+) %; NC1 .* falls another (\d+) / (\d+) times":
+    r"peaks at epoch (\d+) / (\d+) of 100, at (\d+) / (\d+) %, and ends at (\d+) / (\d+) %; NC1 .* falls (\d+) / (\d+) times from epoch 20":
         robust_overfitting,
-    r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_only,
+    r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_and_a_high_rate,
     r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
     r"with the paper's rate and schedule, it ends ([\d.]+) to ([\d.]+) times smaller": by_weight_decay_under_at,
     r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the learning rate drops ([\d.]+) to ([\d.]+) times in "
     r"PreActResNet18 and ([\d.]+) to ([\d.]+) times in VGG11":
         at_equal_loss,
-    r"is (\d+) to (\d+) times that of AT \(([\d.]+) to ([\d.]+) times on CIFAR-100\). .* its class means are ([\d.]+) to ([\d.]+) times":
+    r"is (\d+) to (\d+), once (\d+) times that of AT \(CIFAR-100: ([\d.]+) to ([\d.]+)\). .* publish it has ([\d.]+) to ([\d.]+) times, "
+    r"and its class means are ([\d.]+) to ([\d.]+) times":
         over_at_on_cifar,
-    r"On all images it does cost \((\d+) to (\d+) %\)": lambda: [
+    r"On all images \(one network\) it falls from (\d+) to (\d+) % after": lambda: [
         100 * full(lambda e: e.series("at", "perturbed", "accuracy", "test"), "fig2_at")[k] for k in (15, 35)],
     r"two drops of the learning rate NC1 falls ([\d.]+) / ([\d.]+) times for ([\d.]+) to ([\d.]+) points of robust": across_the_drops,
     r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
@@ -310,16 +330,16 @@ NUMBERS = {
     r"frozen has ([\d.]+) / ([\d.]+) times the NC1 of AT at the rate of TRADES, ([\d.]+) / ([\d.]+) times that at AT's own; the original "
     r"([\d.]+) / ([\d.]+) and ([\d.]+) / ([\d.]+) times. At equal fit and one rate frozen has ([\d.]+) / ([\d.]+) times":
         subset_by_rate,
-    r"test\* images NC1 ends at (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) on attacked ones \(ST: (\d+) / (\d+)\)":
-        lambda: [x for v in ("clean", "perturbed") for r in ("at", "st")
-                 for x in each(lambda e: e.last(r, v, "nc1", "test"), f"fig2_{r}")],
+    r"test\* images NC1 ends at (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) to (\d+) on attacked ones \(ST: (\d+) / "
+    r"(\d+)\)":
+        nc1_of_test_images,
     r"most of the way, ([\d.]+) of the angle between two classes": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
     r"as in the paper's release: ([\d.]+) / ([\d.]+) times": lambda: value(13, regime="trades_frozen_bn"),
     r"publish it \(\*original\*\): ([\d.]+) / ([\d.]+) times": lambda: value(13, regime="trades"),
     r"two seeds: frozen ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) times, original ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+)\.":
         as_in_the_paper,
-    r"freezing multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
+    r"Freezing multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
     r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
     r"([\d.]+) of":
         lambda: [full(attacked, "fig2_st"), *claims(18, per_class="all").value, full(angle_left, "fig3")],
@@ -336,6 +356,9 @@ NUMBERS = {
     r"right on (\d+) / (\d+) % of a thousand test images": lambda: adaptive("clean"),
     r"(\d+) / (\d+) % under the attack on the network": lambda: adaptive("perturbed"),
     r"(\d+) / (\d+) % under one on that layer": lambda: adaptive("adaptive"),
+    r"first layer under one on itself: ([\d.]+) / ([\d.]+) %": lambda: each(
+        lambda e: 100 * e.layers("st", "adaptive", "ncc_accuracy", "test")[0], "adaptive"),
+    r"three hang on a number within 10 % of its threshold .#(\d+) twice, #(\d+);": near_a_threshold,
     r"TRADES of VGG11 took (\d+) s an epoch where ([\d.]+) was measured and (\d+) s on .* \(in strict float32 (\d+) s on both\)":
         published_trades_loop,
     r"over all of them ([\d.]+) / ([\d.]+) times": lambda: value(17),
