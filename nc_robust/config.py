@@ -29,7 +29,8 @@ def own_view(regime: str) -> str:
 # %% ../nbs/01_config.ipynb #be413068
 @dataclass(frozen=True)
 class Config:
-    "Everything that determines a run. Two equal configurations are the same run."
+    """Everything that determines a run. Two equal configurations are the same run. The defaults are the paper's, whatever the data;
+    `configure` picks what goes with a scale and its data. `ValueError` names a field with an impossible value."""
     regime: str = "st"
     arch: str = "preact_resnet18"
     dataset: str = "digits"       # one of `DATASETS` or `folder:<path>`
