@@ -112,7 +112,7 @@ def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, 
 def _keep(caught: dict, name: str, pool):
     "A forward hook that puts what the layer `name` gives (`features`: takes) into `caught`, one row an image."
     def hook(_, given, named, out):
-        if name == "features": out = given[0] if given else named["input"]
+        if name == "features": out = given[0] if given else next(iter(named.values()))
         if not torch.is_tensor(out): raise ValueError(f"layer {name!r} gives a {type(out).__name__}; name a module that gives a tensor")
         if name in caught: raise ValueError(f"layer {name!r} runs more than once in a pass; name a module that runs once")
         if pool and out.ndim == 4 and name != "features": out = F.adaptive_avg_pool2d(out, [min(pool, s) for s in out.shape[2:]])
@@ -141,7 +141,7 @@ def representations(
     pool: int = None,            # average maps but `features` down to at most `pool` x `pool` pixels; None: every pixel
 ):
     """`(logits, {layer: h})`: (N, C), and each h (N, p), from one forward pass. `ValueError` for an unknown layer, one that does
-    not run, runs twice or gives no tensor, a network that names none, or gives no logits."""
+    not run, runs twice or gives no tensor, a network that names none or gives no logits, `features` that is not the last `nn.Linear`."""
     named = named_layers(model)
     if pool is not None: pool = number("pool", pool, low=1, whole=True)
     layers = [layers] if isinstance(layers, str) else layers

@@ -14,7 +14,8 @@ from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import Run, Stopped, countdown, final_state, finished, history, locked, published, read_or_make, same_data, whole_table
+from .runs import (Run, Stopped, countdown, final_state, finished, history, locked, published, read_or_make, remake_table,
+                   same_data, same_run, whole_table)
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec
@@ -62,7 +63,7 @@ def _own(run, name, key, radii, max_minutes=None, **options):
     left = countdown(max_minutes)
     history(run, max_minutes, **options)
     if (t := whole_table(run.table_file(key))) is not None: return t
-    if max_minutes and left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; the same command goes on")
+    if left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; with more max_minutes the same command goes on")
     with locked(run, left()):
         return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, left(), options))
 
@@ -91,12 +92,14 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     """Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run.
     `cut`: also the table of one that ended early; what is drawn from it says so. `ValueError` if the run is not finished."""
     if finished(run): history(run)
-    elif not (cut and run.csv.exists() and run.epochs_done):
+    elif cut and run.state():
+        with locked(run): remake_table(run)                                   # a kill may have left it behind the state
+    else:
         raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published "
                          "(cut=True: also one that will not go on)")
     folder = runs_root("published") / run.name
-    for f in sorted(run.folder.glob("*.csv")): read_table(f)                  # damaged ones are named, nothing is published
-    for f in sorted(run.folder.glob("*.csv")): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
+    for f in run.tables(): same_run(f, read_table(f))                         # a damaged or foreign one is named, nothing is published
+    for f in run.tables(): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
     if with_pictures:
         kept = pictures(run) if finished(run) else run.state()["pictures"]
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in kept.items()}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'trained', 'same_data', 'save', 'write_table', 'table', 'same_code', 'Stopped',
-           'countdown', 'train_run', 'locked', 'history', 'final_state', 'read_or_make', 'whole_table', 'finished',
-           'length', 'num_classes', 'published']
+           'countdown', 'train_run', 'locked', 'history', 'remake_table', 'final_state', 'read_or_make', 'whole_table',
+           'same_run', 'finished', 'length', 'num_classes', 'published']
 
 # %% ../nbs/12_runs.ipynb #c709e146
 import os, signal, sys, time
@@ -53,6 +53,10 @@ class Run:
     def table_file(self, name: str) -> Path:
         "The file of the table `name`; published ones are gzipped."
         return self.folder / f"{name}.csv{'.gz' if self.source == 'published' else ''}"
+
+    def tables(self) -> list:
+        "The files of its tables that are there; other CSV files beside them are somebody's notes."
+        return [p for p in sorted(self.folder.glob("*.csv")) if p == self.csv or p.read_bytes().startswith(TABLE.encode())]
 
     @cached_property
     def data(self):
@@ -230,15 +234,19 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
         if run.epochs_done < run.c.epochs:
             _keep_tables(run)
             train_run(run, left(), progress, on_epoch)
-        if not complete(run): whole_table(run.csv); write_table(run, run.state())          # lost, damaged, or behind the state
+        if not complete(run): remake_table(run)                                            # lost, damaged, or behind the state
         t = read_table(run.csv)
     _check_data(run)
     return t
 
+def remake_table(run: Run):
+    "Write the table of `run` from its state; a damaged one is set aside, that of another run refused (`ValueError`)."
+    whole_table(run.csv)
+    write_table(run, run.state())
+
 def _keep_tables(run: Run):
     "Nothing is written over what is damaged, or was measured on weights that are gone."
-    for path in sorted(run.folder.glob("*.csv")):
-        if path != run.csv and not path.read_bytes().startswith(TABLE.encode()): continue            # somebody's notes
+    for path in run.tables():
         if whole_table(path) is not None and not trained(run):
             set_aside(path, f"{path} was measured on weights that are gone; the run begins anew", "before")
 
@@ -280,8 +288,11 @@ def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:
 
 def whole_table(path: Path) -> pd.DataFrame | None:
     "The table at `path`, or None: it is missing, or damaged and now set aside, which is said. `ValueError` for that of another run."
-    if (t := whole(path, read_table)) is not None and set(t.run) - {path.parent.name}:
-        raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
+    return None if (t := whole(path, read_table)) is None else same_run(path, t)
+
+def same_run(path: Path, t: pd.DataFrame) -> pd.DataFrame:
+    "The table `t`, read from `path`; `ValueError` unless it is of the run whose folder that is in."
+    if set(t.run) - {path.parent.name}: raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
     return t
 
 # %% ../nbs/12_runs.ipynb #6bac287d
