@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'choice', 'number', 'norm_name', 'radius', 'same_device', 'described', 'class_labels', 'check_labels',
-           'check_images', 'check_pixels', 'check_model', 'check_attack', 'check_generator', 'logits_of']
+           'check_images', 'check_pixels', 'check_model', 'check_moves', 'check_attack', 'check_generator', 'logits_of']
 
 # %% ../nbs/00_checks.ipynb #00ch0003
 import difflib, math, numbers
@@ -104,12 +104,16 @@ def check_model(model):
     if not callable(model) or isinstance(model, type):
         raise ValueError(f"model must be a network or a function from pixels to logits, got {model!r}")
 
+def check_moves(eps: float, step_size: float, steps: int):
+    "Raise a `ValueError` where an attack has a radius and steps, but its step of 0 would leave it at its start."
+    if eps and steps and step_size == 0: raise ValueError(f"step_size is 0: an attack would not move; eps/4 is usual, {eps / 4:g}")
+
 def check_attack(x, y, eps, step_size, steps, norm, restarts=1, model=None):
     """`eps` and `step_size` (None stays None) as plain numbers. A `ValueError` names what is wrong with the arguments of an attack (on
     `model`, if given)."""
     eps, step_size = radius("eps", eps, norm), None if step_size is None else radius("step_size", step_size, norm)
     for name, v, low in (("steps", steps, 0), ("restarts", restarts, 1)): number(name, v, low, whole=True)
-    if eps and steps and step_size == 0: raise ValueError("step_size 0: an attack would not move; eps/4 is usual")
+    check_moves(eps, step_size, steps)
     same_device(x=x, y=y, model=next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None)
     check_pixels(x)
     if x.ndim == 3 and torch.is_tensor(y) and y.numel() == 1 < len(x):

@@ -12,7 +12,7 @@ import ast, hashlib, json, math, numbers, os, re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 import torch
-from .checks import choice, norm_name, number, radius
+from .checks import check_moves, choice, norm_name, number, radius
 
 # %% ../nbs/01_config.ipynb #7c07ee75
 REGIMES = ("st", "at", "trades", "st_frozen_bn", "at_frozen_bn", "trades_frozen_bn")
@@ -83,7 +83,7 @@ def _check(c: Config):
     plain |= {k: number(k, getattr(c, k), low=low, high=2**62, whole=True) for k, low in _LEAST.items()}
     if c.per_class is not None: plain["per_class"] = number("per_class", c.per_class, low=1, whole=True)
     plain |= {k: radius(k, getattr(c, k), c.norm) for k in ("eps", "step_size")}
-    if c.eps and c.steps and not c.step_size: raise ValueError(f"step_size is 0: an attack would not move; eps/4 is usual, {c.eps / 4:g}")
+    check_moves(c.eps, c.step_size, c.steps)
     plain |= {k: number(k, getattr(c, k)) for k in ("lr", "weight_decay", "beta")}
     plain |= dict(momentum=number("momentum", c.momentum, high=1), milestones=_fractions(c.milestones))
     for k, v in plain.items(): object.__setattr__(c, k, v)              # frozen for everyone else

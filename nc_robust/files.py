@@ -42,14 +42,15 @@ def out_folder() -> Path:
 def write_files(contents: dict):
     """Write `contents`, {path: bytes}, each in one move when all are on the disk: where one cannot be written, all old files stay. The
     `OSError` names it."""
-    parts = {Path(p): Path(p).with_name(f".{Path(p).name}.{os.getpid()}-{secrets.token_hex(4)}.part") for p in contents}
+    part_of = lambda path: path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    todo = [(path, part_of(path), content) for path, content in zip(map(Path, contents), contents.values())]
     try:
-        for (path, part), content in zip(parts.items(), contents.values()):
+        for path, part, content in todo:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as f: f.write(content); f.flush(); os.fsync(f.fileno())
-        for path, part in parts.items(): part.replace(path)
+        for path, part, _ in todo: part.replace(path)
     except OSError as e:
-        for part in parts.values():
+        for _, part, _ in todo:
             with suppress(OSError): part.unlink(missing_ok=True)
         raise not_written(path, e) from e
 

@@ -30,11 +30,12 @@ def layer_metrics(model, view: View, references=None, pool: int = None):
     one of the layers, and where a layer gives other points the second time; raises what `measure.by_batch` does."""
     if not isinstance(view, View): raise ValueError(f"view must be a View(x, y) of pixels and labels, got {type(view).__name__}")
     check_images(view.x)
-    C, layers = (last := last_layer(model)).out_features, model.layers
-    check_labels(y := class_labels(view.y, len(view.x)), C)
+    last, layers = last_layer(model), model.layers
+    check_labels(y := class_labels(view.y, len(view.x)), last.out_features)
     for l in layers if references else (): choice("layer of references", l, references)
     with mode(model, False), strict_fp32():
-        spreads = two_passes(partial(_by_batch, model, layers, view.x, y, pool), C, references and (lambda: references))
+        batches = partial(_by_batch, model, layers, view.x, y, pool)
+        spreads = two_passes(batches, last.out_features, references and (lambda: references))
     found = {l: summary(s, last.weight.detach() if l == "features" else None) for l, s in spreads.items()}
     found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
     return found, {l: s.simplex for l, s in spreads.items()}

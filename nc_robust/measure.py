@@ -86,8 +86,8 @@ def view_metrics(model, view: View, y, scored, clean_logits, reference) -> dict:
     `clean`: KL(clean || this view), mean over images; `zero_gradient` after a fresh attack."""
     (logits, h), C = scored, len(reference)
     out = dict(accuracy=(logits.argmax(1) == y).double().mean().item(), loss=F.cross_entropy(logits.double(), y).item())
-    W, b = (last := last_layer(model)).weight.detach(), last.bias
-    out |= neural_collapse(h, view.y, W, None if b is None else b.detach(), reference, C)
+    W, b = last_layer(model).weight, last_layer(model).bias
+    out |= neural_collapse(h, view.y, W.detach(), None if b is None else b.detach(), reference, C)
     if not torch.equal(view.y, y): out["success"] = (logits.argmax(1) == view.y).double().mean().item()
     mu = class_means(h, view.y, C)
     out |= dict(simplex_similarity=simplex_similarity(mu, reference), angular_distance=angular_distance(mu, reference))

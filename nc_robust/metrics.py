@@ -239,8 +239,8 @@ def _check_shapes(h, shapes, **given):
         shape, size = (shapes[:1], "(C,)") if name == "bias" else (shapes, "(C, p)")
         if not torch.is_tensor(t): raise ValueError(f"{name} must be a tensor {size}, got {type(t).__name__}")
         if tuple(t.shape) != shape:
-            square = name == "weight" and t.ndim == 2 and h.shape[1] == len(t)
-            logits, turned = square and len(t) < t.shape[1], square and len(t) > t.shape[1]
+            p_rows = name == "weight" and t.ndim == 2 and h.shape[1] == len(t)
+            logits, turned = p_rows and len(t) < t.shape[1], p_rows and len(t) > t.shape[1]
             raise ValueError(f"{name} must have shape {size} = {shape}, got {tuple(t.shape)}" + "; give weight.T" * turned
                              + "; h has a column for each class: are these the logits? h is what enters the last layer" * logits)
         same_device(h=h, **{name: t})

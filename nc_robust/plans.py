@@ -98,7 +98,7 @@ def _name_changes(runs):
     "Say which finished `runs` hold tables that other code made: they are read all the same."
     found = {}
     for r in filter(finished, runs):
-        for f in r.folder.glob("*.csv"):
+        for f in r.tables():
             try: found.setdefault(f"{r.name}/{f.name}", set()).update(changed(read_head(f).get("code")))
             except (OSError, ValueError): pass                        # who reads the table says what is wrong with it
     if found := {name: what for name, what in found.items() if what}:

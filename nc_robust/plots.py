@@ -394,13 +394,14 @@ def animate(pictures: dict, views=("clean", "perturbed")):
 def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> list:
     """Write `<folder>/<name>.png .pdf .csv`, without a `fig` the CSV alone, and print the paths; `provenance` goes into all. Returns what
     was written."""
-    files, text = [Path(folder) / f"{name}.{e}" for e in ("png", "pdf", "csv")], json.dumps(provenance, sort_keys=True)
+    png, pdf, csv = (Path(folder) / f"{name}.{e}" for e in ("png", "pdf", "csv"))
+    text = json.dumps(provenance, sort_keys=True)
     def drawn(**how): fig.savefig(buffer := io.BytesIO(), **how); return buffer.getvalue()
     contents = {} if fig is None else {
-        files[0]: drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}),
-        files[1]: drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None})}
+        png: drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}),
+        pdf: drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None})}
     head = "".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items())
-    contents[files[2]] = (head + t.to_csv(index=False, float_format="%.7g")).encode()
+    contents[csv] = (head + t.to_csv(index=False, float_format="%.7g")).encode()
     write_files(contents)
     print(*contents, sep="\n")
     return list(contents)

@@ -62,7 +62,8 @@ def test_configure_refuses(given):
 def test_an_attack_that_would_not_move_is_refused():
     "A step of 0 leaves the start; no radius or no steps ask for it."
     model, x, y = torch.nn.Flatten(), torch.rand(2, 1, 2, 2), torch.zeros(2).long()
-    with pytest.raises(ValueError, match="step_size 0: an attack would not move"): pgd(model, x, y, 0.1, step_size=0)
+    with pytest.raises(ValueError, match="step_size is 0: an attack would not move; eps/4 is usual, 0.025"):
+        pgd(model, x, y, 0.1, step_size=0)
     for given in (dict(eps=0), dict(eps=0.1, steps=0)): assert pgd(model, x, y, step_size=0, start="clean", **given).equal(x)
 
 @pytest.mark.parametrize("use", [lambda m, x, y: pgd(m, x, y, 0.1), lambda m, x, y: pgd(m, x, None, 0.1, objective="kl"),

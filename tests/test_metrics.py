@@ -319,3 +319,9 @@ def test_small_sets():
     with pytest.raises(ValueError, match="bias is given without weight"): neural_collapse(H, Y, bias=torch.zeros(3))
     with pytest.raises(ValueError, match="at least two"): etf_angle(1)
     with warnings.catch_warnings(): warnings.simplefilter("error"); neural_collapse(H[:5], Y[:5])
+
+def test_a_classifier_of_another_shape_is_recognised():
+    "One that is transposed, and logits in the place of representations."
+    h, y, W = torch.randn(20, 6), torch.arange(20) % 3, torch.randn(3, 6)
+    with pytest.raises(ValueError, match=r"weight must have shape .*; give weight.T$"): neural_collapse(h, y, W.T)
+    with pytest.raises(ValueError, match="are these the logits"): neural_collapse(h @ W.T, y, W)
