@@ -21,11 +21,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
-    "Runs, figures and caches of a test lie below its `tmp_path`."
+    "Runs, figures and caches of a test lie below its `tmp_path`; PyTorch's generator begins anew."
     for name in ("RUNS", "OUT", "CACHE"): monkeypatch.setenv(f"NC_ROBUST_{name}", str(tmp_path / name.lower()))
     monkeypatch.setenv("NC_ROBUST_SCALE", "smoke")
     for name in ("DATA", "GO_ON"): monkeypatch.delenv(f"NC_ROBUST_{name}", raising=False)
     torch.set_num_threads(1)
+    torch.manual_seed(0)                     # what one test draws hangs on no other
     return tmp_path
 
 @pytest.fixture(scope="session")

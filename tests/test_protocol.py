@@ -155,7 +155,7 @@ def test_layers_of_a_network_of_ones_own():
     (lambda n: delattr(n, "layers"), None, "ResNet names no layers; give it"),
     (lambda n: n.layers.pop("features"), None, "must be its last layer, the nn.Linear"),
     (lambda n: n.layers.update(features=n.avgpool), None, "must be its last layer, the nn.Linear"),
-    (lambda n: setattr(n, "fc", torch.nn.Sequential(n.fc, torch.nn.ReLU())), None, "are not what its last layer"),
+    (lambda n: setattr(n, "fc", torch.nn.Sequential(n.fc, torch.nn.Softplus())), None, "are not what its last layer"),
     (lambda n: n.register_forward_hook(lambda m, given, out: (out,)), None, r"lambda x: model\(x\)\[0\], or a module around it that has"),
     (lambda n: n.layers.update(relu=n.layer1[0].relu), None, "layer 'relu' runs more than once"),
     (lambda n: n.layers.update(other=torch.nn.ReLU()), None, "layer 'other' does not run"),
