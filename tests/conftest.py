@@ -1,10 +1,12 @@
 "Every test has its own folders, one thread and the smoke scale; two small trained networks are shared."
 import os
 from pathlib import Path
-import pytest, torch
+import hypothesis, pytest, torch
 
 os.environ["OMP_NUM_THREADS"] = "1"          # before any process is started
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("same", derandomize=True)    # other examples: --hypothesis-profile default
+hypothesis.settings.load_profile("same")
 
 import nc_robust
 from nc_robust.config import configure

@@ -2,7 +2,7 @@
 import math, warnings
 from types import SimpleNamespace
 import pytest, torch, torch.nn as nn, torch.nn.functional as F
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from nc_robust import measure
 from nc_robust.attacks import (_report, _Watch, ce_direction, gaussian, input_gradient, kl_direction, objective_value, pgd,
                                random_perturb)
@@ -36,6 +36,7 @@ attacks = dict(
 def test_inside_ball_and_box(norm, seed, eps, step_size, steps, restarts, targeted, start, gradient, objective, box_first):
     "Whatever the options: within eps of x, within [0, 1], and the same images from the same generator."
     if norm == "linf": eps, step_size = min(eps, 1), min(step_size, 1)
+    assume(step_size or not (eps and steps))                              # else it is refused
     (x, y), m = images(seed=seed), linear()
     x = (1.4 * x - 0.2).clamp(0, 1)                                       # some pixels at the walls
     warnings.simplefilter("ignore")
