@@ -56,19 +56,19 @@ def apart(todo: list, max_minutes: float = None) -> bool:
             and sum(r.c.epochs - r.epochs_done for r in todo) > 20)     # starting a process costs more than a few epochs
 
 # %% ../nbs/14_plans.ipynb #4a9513ee
-def _todo(runs, name):
-    "(run, epochs to train) for each of `runs` that must be trained for its table `name`; `published` raises what it raises."
+def _todo(runs, table):
+    "(run, epochs to train) for each of `runs` that must be trained for its `table`; `published` raises what it raises."
     if runs[0].source == "published":
-        for r in runs: published(r, "history" if name == "pictures" else name)
+        for r in runs: published(r, "history" if table == "pictures" else table)
         return []
-    needed = [r for r in runs if name != "history" and finished(r) and not r.table_file(name).exists()]
+    needed = [r for r in runs if table != "history" and finished(r) and not r.table_file(table).exists()]
     lost = {r.name: n for r in needed if (n := r.c.epochs - trained(r))}
     if lost: print("finished, but the weights are gone, or of an earlier epoch; trained again: " + ", ".join(lost))
     return [(r, n) for r in runs if (n := lost.get(r.name, r.c.epochs - r.epochs_done))]
 
-def _to_measure(runs, name):
-    "Those of `runs` whose table `name`, beside the history, is not there yet."
-    return [r for r in runs if name not in ("history", "pictures") and r.source != "published" and not r.table_file(name).exists()]
+def _to_measure(runs, table):
+    "Those of `runs` whose `table`, beside the history, is not there yet."
+    return [r for r in runs if table not in ("history", "pictures") and r.source != "published" and not r.table_file(table).exists()]
 
 # %% ../nbs/14_plans.ipynb #ee717140
 def _about(runs) -> str:
@@ -107,8 +107,8 @@ def _name_changes(runs):
               f"{', '.join(found)}")
 
 # %% ../nbs/14_plans.ipynb #c688709f
-def announce(runs: list, max_minutes: float = None, name: str = "history"):
-    """Print what `runs` are, what is done already, and how long the rest takes. `name`: of the table wanted. Raises what `published` and
+def announce(runs: list, max_minutes: float = None, table: str = "history"):
+    """Print what `runs` are, what is done already, and how long the rest takes. `table`: the one wanted. Raises what `published` and
     `same_code` do."""
     print(_about(runs))
     if runs[0].source != "published":
@@ -116,8 +116,8 @@ def announce(runs: list, max_minutes: float = None, name: str = "history"):
             if not finished(r) and (s := r.state()): same_code(r, s)
         _name_others(runs)
         _name_changes(runs)
-    if todo := _todo(runs, name): print(f"{len(todo)} to train: about {_duration(todo, max_minutes)}"); return
-    if left := _to_measure(runs, name): print(f"all of them are finished; {len(left)} to measure: {name}"); return
+    if todo := _todo(runs, table): print(f"{len(todo)} to train: about {_duration(todo, max_minutes)}"); return
+    if left := _to_measure(runs, table): print(f"all of them are finished; {len(left)} to measure: {table}"); return
     cut = ", ".join(f"{r.name} ({n} epochs)" for r in runs if (n := length(r)) != r.c.epochs)
     print(f"only read; cut short: {cut}" if cut else "all of them are finished and only read")
 
@@ -196,17 +196,17 @@ def train_side_by_side(runs: list):
         raise RuntimeError("\n".join(dict.fromkeys(str(e) or repr(e) for e in failed))) from failed[0]
 
 # %% ../nbs/14_plans.ipynb #910b01a3
-def collect(runs: list, what: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:
-    """The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing. `what`:
+def collect(runs: list, table: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:
+    """The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing. `table`:
     `history` or a table of `extra`, with its `options`. Raises what those raise, `RuntimeError` if a run's process fails."""
     if not runs: raise ValueError("there are no runs to collect; plan(...) makes them")
     parts, time_left = [], countdown(max_minutes)
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     if apart(todo, max_minutes): train_side_by_side(todo)
-    unmeasured = [] if options.get("radii") or todo else _to_measure(runs, what)
-    for r in tqdm(runs, desc=f"measuring {what}", unit="run", disable=not unmeasured, file=sys.stdout):
+    unmeasured = [] if options.get("radii") or todo else _to_measure(runs, table)
+    for r in tqdm(runs, desc=f"measuring {table}", unit="run", disable=not unmeasured, file=sys.stdout):
         left = time_left()
-        t = history(r, left) if what == "history" else extra(r, what, max_minutes=left, **options)
+        t = history(r, left) if table == "history" else extra(r, table, max_minutes=left, **options)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))
     return pd.concat(parts, ignore_index=True)
 

@@ -46,33 +46,33 @@ def _radii(run, radii):
     return found
 
 # %% ../nbs/13_results.ipynb #1f233c23
-def extra(run: Run, name: str, radii=None, **options) -> pd.DataFrame:
+def extra(run: Run, table: str, radii=None, **options) -> pd.DataFrame:
     """A table about the finished network: `layers`, `layers_pooled`, `predicted`, `adaptive`, or `radii` with the given radii.
     `ValueError` for another name or a bad radius; else raises what `history` does."""
-    if choice("table", name, (*EXTRAS, "radii")) == "radii": radii = _radii(run, radii)
-    elif radii is not None: raise ValueError(f"the table {name} takes no radii; they are those of the table radii")
-    key = table_name(name, radii)
-    t = published(run, key) if run.source == "published" else _own(run, name, key, radii, **options)
+    if choice("table", table, (*EXTRAS, "radii")) == "radii": radii = _radii(run, radii)
+    elif radii is not None: raise ValueError(f"the table {table} takes no radii; they are those of the table radii")
+    key = table_name(table, radii)
+    t = published(run, key) if run.source == "published" else _own(run, table, key, radii, **options)
     if radii and list(t["view"].unique()) != (asked := [f"eps={r:.6g}" for r in radii]):
         raise ValueError(f"{run.table_file(key)} holds {', '.join(t['view'].unique())}, not {', '.join(asked)}; move it away")
     return t
 
 # %% ../nbs/13_results.ipynb #b1b0880b
-def _own(run, name, key, radii, max_minutes=None, **options):
+def _own(run, table, key, radii, max_minutes=None, **options):
     "The table in the file `key` of a run that is trained here, measured if it is missing or damaged."
     left = countdown(max_minutes)
     history(run, max_minutes, **options)
     if (t := whole_table(run.table_file(key))) is not None: return t
     if left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; with more max_minutes the same command goes on")
     with locked(run, left()):
-        return read_or_make(run.table_file(key), run, lambda: _measured(run, name, radii, left(), options))
+        return read_or_make(run.table_file(key), run, lambda: _measured(run, table, radii, left(), options))
 
-def _measured(run, name, radii, max_minutes, options):
-    "The state of `run` with the records of the table `name`."
+def _measured(run, table, radii, max_minutes, options):
+    "The state of `run` with the records of its `table`."
     s = final_state(run, max_minutes, **options)
     model = _built(run, s)
     with threads(run.data):
-        found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[name](model, run.data, run.c)
+        found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[table](model, run.data, run.c)
         return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
 
 # %% ../nbs/13_results.ipynb #8a1d33fa

@@ -310,15 +310,15 @@ def num_classes(run: Run) -> int:
     return int(read_head(run.csv)["num_classes"])
 
 # %% ../nbs/12_runs.ipynb #10a0000d
-def published(run: Run, name: str = "history") -> pd.DataFrame:
-    "The table `name` of a run that the repository carries; `FileNotFoundError` if it does not, `ValueError` if it is damaged."
-    path = run.table_file(name)
+def published(run: Run, table: str = "history") -> pd.DataFrame:
+    "The `table` of a run that the repository carries; `FileNotFoundError` if it does not, `ValueError` if it is damaged."
+    path = run.table_file(table)
     if path.exists():
         try: return read_table(path)
         except ValueError as e: raise ValueError(f"{e}; git restores it") from e
     if run.csv.exists():
         there = ", ".join(sorted(p.name for p in run.folder.glob("*.csv.gz")))
-        raise FileNotFoundError(f"{run.name} is published without the table {name}, only with {there}; "
+        raise FileNotFoundError(f"{run.name} is published without the table {table}, only with {there}; "
                                 "source='runs' trains the run and measures it")
     raise FileNotFoundError(f"{run.name} is not among the published runs{_nearest(run)}; source='runs' trains it")
 

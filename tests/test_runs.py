@@ -258,7 +258,7 @@ def test_weights_that_are_lost_are_trained_again(done, monkeypatch, capsys):
     run, table = done
     run.state_file.unlink()
     for name, said in (("history", "only read"), ("predicted", f"or of an earlier epoch; trained again: {run.name}\n1 to train")):
-        plans.announce([run], name=name); assert said in capsys.readouterr().out
+        plans.announce([run], table=name); assert said in capsys.readouterr().out
     left = run.folder / ".state.pt.123.part"; left.write_bytes(b"half")
     with pytest.raises(runs.Stopped): results.extra(run, "predicted", max_minutes=0)
     later = runs.provenance() | dict(version="9.9")
@@ -279,7 +279,7 @@ def test_half_trained_weights_are_announced(done, capsys):
     "A whole table beside the weights of an earlier epoch: another table needs the missing epochs, and the plan says so."
     run, _ = done
     files.save_state(run.state_file, run.state() | dict(epoch=1))
-    plans.announce([run], name="predicted")
+    plans.announce([run], table="predicted")
     assert f"trained again: {run.name}\n1 to train" in capsys.readouterr().out and plans._todo([run], "predicted") == [(run, 1)]
 
 def test_a_regime_of_ones_own_is_drawn(monkeypatch):
