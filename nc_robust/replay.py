@@ -21,15 +21,16 @@ _abandoned = []
 
 def cuda_graph(f, gen, stream=None):
     """Record `f()`, which draws from `gen`, on `stream` without executing it: (replay, outputs). Each replay writes the
-    same outputs anew. After a failure the stream is as before, and what the allocator may still point at stays alive."""
-    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    same outputs anew. After a failure the streams are as before, and what the allocator may still point at stays alive."""
+    graph, before = torch.cuda.CUDAGraph(), [torch.cuda.current_stream(d) for d in (gen.device, None)]       # None: the current device
     with warnings.catch_warnings():             # needed up to PyTorch 2.13; since then a recording finds its generators by itself
         warnings.simplefilter("ignore")
         getattr(graph, "register_generator_state", lambda gen: None)(gen)
     try:
         with torch.cuda.graph(graph, stream=stream): out = f()
     except BaseException:
-        torch.cuda.set_stream(before); _abandoned.append(graph)
+        for s in before: torch.cuda.set_stream(s)
+        _abandoned.append(graph)
         with suppress(Exception): graph.reset()                  # its memory
         raise
     return graph.replay, out
@@ -117,15 +118,16 @@ def _reason(e): return f"{type(e).__name__}: {(str(e).strip() or 'no reason give
 
 # %% ../nbs/08_replay.ipynb #6a11ce13
 class asks_nothing(TorchDispatchMode):
-    "A context in which an operation known to need a value on the host raises a `RuntimeError` that names it."
+    "A context in which an operation known to need a value on the host, or to copy between devices, raises a `RuntimeError` that names it."
     waits = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2",
              "unique_consecutive", "bincount", "repeat_interleave")
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name, kwargs = func.name().split("::")[1].split(".")[0], kwargs or {}
         mask = (name.startswith("index") and isinstance(args[1], (list, tuple))
                 and any(i is not None and i.dtype == torch.bool for i in args[1]))
-        fetch = name == "_to_copy" and args[0].device.type != "cpu" and str(kwargs.get("device")) == "cpu"
-        if name in self.waits or mask or fetch: raise RuntimeError(f"{name} waits for a value on the host")
+        if name in self.waits or mask: raise RuntimeError(f"{name} waits for a value on the host")
+        to = kwargs.get("device") if name == "_to_copy" else args[1].device if name == "copy_" else None
+        if to and torch.device(to).type != args[0].device.type: raise RuntimeError(f"{name} copies between {to} and {args[0].device}")
         return func(*args, **kwargs)
 
 # %% ../nbs/08_replay.ipynb #7b20aa02

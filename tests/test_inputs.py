@@ -113,6 +113,12 @@ def test_pgd_refuses(x, y, more, says):
     "Images that are no pixels, labels that are none, numbers out of range: one error that says what makes it right."
     with pytest.raises(ValueError, match=says): pgd(Counted(), x, y, **dict(eps=0.1, step_size=0.1, steps=1) | more)
 
+def test_want_of_memory_is_said_as_it_is():
+    "Also where a model's weights are of another type than the pixels: it may round them itself."
+    m = Counted().bfloat16()
+    m.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory left")))
+    with pytest.raises(torch.OutOfMemoryError, match="no memory left"): pgd(m, X, Y, 0.1, 0.1)
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.uint8])
 def test_whole_number_labels_of_any_width(dtype):
     "Labels of another whole-number type are the same labels."
