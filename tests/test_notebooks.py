@@ -59,7 +59,7 @@ def test_unknown_parameters_fail(tmp_path):
 def test_figure_2_runs_twice(tmp_path):
     """papermill with `-p regime at` trains that regime only and saves picture and data of it; words are taken as a command line means
     them. Two processes that need the same run at the same moment: one trains, the other waits, saying so; both draw from one table."""
-    given = dict(regime="at", archs="vgg11", more="true", eps="1/5", epochs="12")
+    given = dict(regime="at", archs="vgg11", more="true", eps="1/5", epochs="30")
     command = [sys.executable, "-m", "papermill", NBS / "fig2.ipynb", "-k", "python3", "--no-progress-bar",
                *(w for k, v in given.items() for w in ("-p", k, v))]
     two = [subprocess.Popen([*command[:4], tmp_path / f"{i}.ipynb", *command[4:]],
