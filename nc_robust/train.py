@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .attacks import pgd, random_perturb
 from .config import Config
 from .data import Data, batches, generator, pixels
-from .models import build, held
+from .models import build, held, last_layer
 
 # %% ../nbs/07_train.ipynb #e88fde9f
 class Standard:
@@ -138,16 +138,23 @@ def set_lr(opt, lr: float):
 
 # %% ../nbs/07_train.ipynb #804f937e
 def start(c: Config, data: Data, device="cpu"):
-    """A fresh network and its optimiser for configuration `c`: SGD with momentum, weight decay on all parameters. `ValueError` if a batch
-    norm averages over all batches (momentum None): which of a step's passes count is said by their momentum."""
+    """A fresh network and its optimiser for configuration `c`: SGD with momentum, weight decay on what `c.decay_on` names. `ValueError` if
+    a batch norm averages over all batches (momentum None): which of a step's passes count is said by their momentum."""
     model = build(c.arch, data.num_classes, data.in_channels, c.width, data.mean, data.std, seed=c.seed).to(device)
     norms = _norms(model)
     if any(m.momentum is None for m in norms):
         raise ValueError(f"{c.arch} has a batch norm with momentum=None; give it a number, such as 0.1")
     if c.regime.endswith("_frozen_bn") and not norms:
         raise ValueError(f"{c.arch} has no batch norm to freeze; take regime {c.regime.removesuffix('_frozen_bn')}")
-    opt = torch.optim.SGD(model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True)
-    return model, opt
+    return model, torch.optim.SGD(_groups(model, c), c.lr, momentum=c.momentum, fused=True)
+
+def _groups(model, c):
+    "The parameters of `model` for an optimiser, by their weight decay: none on those that `c.decay_on` leaves out."
+    last, groups = {*last_layer(model).parameters()} if c.decay_on != "all" else set(), {}
+    for p in model.parameters():
+        decays = c.decay_on == "all" or (p in last) == (c.decay_on == "last")
+        groups.setdefault(c.weight_decay if decays else 0.0, []).append(p)
+    return [dict(params=ps, weight_decay=w) for w, ps in groups.items()]
 
 # %% ../nbs/07_train.ipynb #804f9380
 def train_step(reg: Standard, model, opt, x, y, gen):

@@ -17,7 +17,7 @@ junk = st.one_of(st.none(), st.booleans(), st.integers(-10**9, 10**9), st.floats
                  st.sampled_from(["1", "0.1", "nan", -0.1, 10**18]))
 WHOLE = ("epochs", "batch_size", "width", "measure_every", "steps", "seed", "per_class")
 NUMBERS = ("eps", "step_size", "lr", "momentum", "weight_decay", "beta")
-NAMES = ("regime", "arch", "dataset", "norm", "precision")
+NAMES = ("regime", "arch", "dataset", "norm", "precision", "decay_on")
 
 @given(name=st.sampled_from(WHOLE + NUMBERS + NAMES), value=junk)
 @settings(max_examples=300, deadline=None)
@@ -43,7 +43,8 @@ def test_configure(name, value):
 @pytest.mark.parametrize("field, value, says", [
     ("regime", "madry", "st, at, trades, st_frozen_bn, at_frozen_bn, trades_frozen_bn"), ("arch", "resnet50", "preact_resnet18, vgg11"),
     ("norm", "l1", "linf, l2"), ("dataset", "mnist", "digits100, cifar10"),
-    ("scale", "tiny", "smoke, quick, pilot, subset, paper"), ("precision", "fp16", "fp32, bf16")])
+    ("scale", "tiny", "smoke, quick, pilot, subset, paper"), ("precision", "fp16", "fp32, bf16"),
+    ("decay_on", "first", "all, last, body")])
 def test_unknown_names_list_the_known(field, value, says):
     "A message about a name holds the value given and everything that is allowed."
     with pytest.raises(ValueError, match=says) as e: configure(**dict(regime="st", arch="vgg11", scale="smoke") | {field: value})
