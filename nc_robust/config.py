@@ -80,7 +80,8 @@ _LEAST = dict(epochs=1, batch_size=1, width=1, measure_every=1, steps=0, seed=0)
 
 def _check(c: Config):
     "The values of `c` as plain ones of their type; `ValueError` names the first that cannot be."
-    for name, allowed in dict(regime=REGIMES, arch=KNOWN_ARCHS, precision=PRECISIONS, decay_on=DECAYED).items(): choice(name, getattr(c, name), allowed)
+    names = dict(regime=REGIMES, arch=KNOWN_ARCHS, precision=PRECISIONS, decay_on=DECAYED)
+    for name, allowed in names.items(): choice(name, getattr(c, name), allowed)
     plain = dict(norm=norm_name(c.norm), dataset=known_data(c.dataset))
     plain |= {k: number(k, getattr(c, k), low=low, high=2**62, whole=True) for k, low in _LEAST.items()}
     if c.per_class is not None: plain["per_class"] = number("per_class", c.per_class, low=1, whole=True)

@@ -48,7 +48,8 @@ FIGURES = {
 }
 PARAMETERS = ("scale", "archs", "seeds", "data_root", "source", "max_minutes",
               *(f.name for f in fields(Config) if f.name not in ("regime", "arch", "seed")))
-_UNUSUAL = ("momentum", "weight_decay", "decay_on", "batch_size", "beta", "step_size", "precision")       # said below a picture where they are given
+# said below a picture where they are given
+_UNUSUAL = ("momentum", "weight_decay", "decay_on", "batch_size", "beta", "step_size", "precision")
 CHOICES = {"regime": None, "pooled": (None, True, False), "more": (None, True, False)}
 
 # %% ../nbs/16_figures.ipynb #1ec29fac

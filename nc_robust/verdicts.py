@@ -84,10 +84,10 @@ def _old(path):
     except FileNotFoundError: return None
     except ValueError as e: set_aside(path, f"{path} is damaged ({e})")
 
-def _read(path):
-    "The verdicts in the file `path`; `ValueError` if it is no such table."
+def _read(path, needed=("claim", "dataset", "regime", "arch", "verdict", "runs")):
+    "The verdicts in the file `path`; `ValueError` if it lacks a column that is `needed`."
     t = pd.read_csv(path, dtype=TEXT)
-    if lacking := {"claim", "dataset", "regime", "arch", "verdict", "runs"} - set(t.columns): raise ValueError(f"no column {min(lacking)}")
+    if lacking := set(needed) - set(t.columns): raise ValueError(f"no column {min(lacking)}")
     return t
 
 def _not_replaced(old, found, figure):
@@ -107,7 +107,7 @@ def merge(folder: Path) -> pd.DataFrame:
     `claims.csv` there. `FileNotFoundError` if there are none, `ValueError` for a damaged one."""
     parts = sorted(Path(folder).glob("fig*_claims.csv"), key=lambda p: ("_pooled_" in p.name, p.name))      # what the paper shows, first
     if not parts: raise FileNotFoundError(f"no fig*_claims.csv in {folder}; run the figure notebooks first")
-    try: t = pd.concat([_read(bad := p) for p in parts], ignore_index=True)
+    try: t = pd.concat([_read(bad := p, COLUMNS) for p in parts], ignore_index=True)
     except ValueError as e: raise ValueError(f"{bad} is damaged ({e}); draw its figure again") from e
     t = t.assign(data=t.dataset.str.replace("(100|10)$", "", regex=True), hundred=t.dataset.str.endswith("100"))
     l2, key = t.norm == "l2", ["claim", "regime", "arch", "width"]

@@ -302,3 +302,17 @@ def test_the_loss_of_trades_has_the_beta_of_its_runs(monkeypatch):
     monkeypatch.setattr(verdicts, "Evidence", lambda t, C, beta=None: seen.append(beta) or Evidence(t, C))
     verdicts.rows(figure, figures.table(figure))
     assert set(seen) == {3.0}
+
+def test_a_table_of_verdicts_has_its_columns(tmp_path, monkeypatch, capsys):
+    "One that lacks any of those that are asked for is damaged: named where all are needed, else set aside."
+    monkeypatch.setenv("NC_ROBUST_OUT", str(tmp_path))
+    figure = figures.Figure("fig2", regime="st", archs="vgg11", scale="quick", source="published")
+    t, path = figures.table(figure), tmp_path / "fig2_digits_claims.csv"
+    verdicts.report(figure, t); found = pd.read_csv(path)
+    for lacking in ("claim", "dataset", "regime", "arch", "verdict", "runs"):
+        found.drop(columns=lacking).to_csv(path, index=False)
+        with pytest.raises(ValueError, match=rf"damaged \(no column {lacking}\); draw its"): verdicts.merge(tmp_path)
+        verdicts.report(figure, t)
+        assert f"damaged (no column {lacking}); set aside" in capsys.readouterr().out and pd.read_csv(path).equals(found)
+    found.drop(columns="seeds").to_csv(path, index=False); verdicts.report(figure, t)                   # as of another version
+    assert pd.read_csv(path).equals(found) and "damaged" not in capsys.readouterr().out

@@ -2,7 +2,9 @@
 import math, re
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
+from nc_robust import machine
 from nc_robust.attacks import gaussian, pgd, project, random_perturb
+from nc_robust.checks import logits_of
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
 from nc_robust.figures import Figure
 from nc_robust.layers import accuracy
@@ -313,3 +315,24 @@ def test_statistics_of_models():
     "A deviation of 0 is refused, a tensor is taken."
     assert torch.equal(vgg11(3, 1, 8, torch.tensor([0.5]), torch.tensor([2.0])).std.flatten(), torch.tensor([2.0]))
     with pytest.raises(ValueError, match="std must be above 0"): vgg11(3, 1, 8, (0.5,), (0.0,))
+
+def test_remedies_keep_the_layers_of_a_model():
+    "A wrapper is offered to be given the `layers`, to a model that has some."
+    x, around = torch.rand(2, 1, 2, 2), "a module around it that has its `layers`"
+    class Net(torch.nn.Sequential): layers = {}
+    for change, dtype, offered in ((lambda m, given: given[0].sub_(0.1), torch.float, True), (None, torch.bfloat16, True),
+                                   (None, torch.double, False)):
+        for kind in (Net, torch.nn.Sequential):
+            net = kind(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(dtype)
+            if change: net.register_forward_pre_hook(change)
+            with pytest.raises(ValueError) as e: logits_of(net, x)
+            assert (around in str(e.value)) == (offered and kind is Net)
+
+def test_images_made_in_inference_mode():
+    with torch.inference_mode(): assert accuracy(torch.nn.Flatten(), torch.eye(4).view(4, 1, 2, 2), torch.arange(4)) == 1
+
+def test_lists_and_threads(monkeypatch):
+    with pytest.raises(ValueError, match="seeds must be whole numbers"): listed("seeds", [math.inf], int)
+    monkeypatch.setenv("OMP_NUM_THREADS", "²")
+    with pytest.raises(ValueError, match="OMP_NUM_THREADS must be"):
+        with machine.threads(None): pass

@@ -2,13 +2,14 @@
 import copy, math
 from dataclasses import replace
 import pytest, torch, torch.nn as nn, torch.nn.functional as F, torchvision
-from nc_robust import layers, measure as measuring, runs
+from nc_robust import layers, measure as measuring, models, runs
 from nc_robust.config import ARCHS, Config, configure
 from nc_robust.data import load, pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics, measure_adaptive, measure_layers
 from nc_robust.measure import View, at_once, attack, frame, make_view, measure, measure_predicted, measure_radii, score
 from nc_robust.metrics import angular_distance, class_means, equiangular, neural_collapse, simplex_similarity
 from nc_robust.models import folded, representations, vgg11
+from nc_robust.runs import Run, history
 from nc_robust.train import learning_rate, start, train_epoch
 
 def by_hand(arch, net, x):
@@ -301,3 +302,36 @@ def test_a_network_as_built():
     x = torch.randn(4, 3, 6, 6)
     for _ in range(3): n(x)
     assert torch.allclose(folded(n)(x), n.eval()(x), atol=1e-5)
+
+def test_a_head_of_ones_own(monkeypatch):
+    class Own(models.VGG):
+        layers = property(lambda self: {"features": self.head})
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.head = torch.nn.Linear(self.linear.in_features, 10, bias=False); del self.linear
+        def forward(self, x): return self.head(self.features(x))
+    monkeypatch.setattr(models, "vgg11", Own)
+    found = history(Run(configure("st", "vgg11", "smoke", epochs=1)), progress=False)
+    assert {"weights", "features"} <= set(found.layer) | set(found["view"]) and found.query("metric == 'nc4'").value.notna().all()
+
+def test_what_names_no_layer_is_said():
+    "A name in the place of a module; another module than the last layer."
+    net, x = own_network(), torch.rand(2, 3, 32, 32)
+    net.layers = dict(features="fc")
+    with pytest.raises(ValueError, match="names no layers; .*features=the last nn.Linear"): representations(net, x)
+    net.layers = dict(features=net.avgpool)
+    with pytest.raises(ValueError, match="must be its last layer"): representations(net, x)
+
+def test_a_last_layer_on_more_than_rows():
+    "One position an image is measured as it is, whatever `pool`; a mean over several is no h."
+    class Net(torch.nn.Module):
+        def __init__(self): super().__init__(); self.fc = torch.nn.Linear(3, 4); self.layers = dict(features=self.fc)
+        def forward(self, x): return self.fc(x.movedim(1, -1)).mean((1, 2))
+    net, x = Net(), torch.rand(6, 3, 1, 1)
+    assert representations(net, x, pool=1)[1]["features"].equal(x.flatten(1))
+    with pytest.raises(ValueError, match="are not what its last layer"): score(net, torch.rand(6, 3, 2, 2))
+
+def test_classes_without_images_count():
+    "C is that of the last layer."
+    view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 2)
+    with pytest.warns(UserWarning, match="2 of 3"): assert layer_metrics(own_network(), view)[1]["features"].num_classes == 3

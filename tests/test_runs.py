@@ -235,12 +235,13 @@ def test_damaged_table(done, damage, capsys, monkeypatch):
         assert "set aside as history.csv.damaged" in capsys.readouterr().out
         assert (run.folder / "history.csv.damaged").read_bytes() == bad
 
-def test_damaged_table_without_a_state(done, capsys):
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"", lambda b: b[1:]])
+def test_damaged_table_without_a_state(done, damage, capsys):
     "Where the checkpoint is lost, too, the damaged table is set aside under a printed name before the run is trained again."
     run, table = done
-    run.state_file.unlink(); run.csv.write_bytes(table[:-9])
+    run.state_file.unlink(); run.csv.write_bytes(bad := damage(table))
     history(run, progress=False)
-    assert run.csv.read_bytes() == table and (run.folder / "history.csv.damaged").read_bytes() == table[:-9]
+    assert run.csv.read_bytes() == table and (run.folder / "history.csv.damaged").read_bytes() == bad
     assert "history.csv.damaged" in capsys.readouterr().out
 
 def test_the_state_is_written_before_the_table(done):
@@ -881,3 +882,95 @@ def test_tables_of_a_finished_run(done, tmp_path, monkeypatch):
     assert results.publish(run).csv.read_bytes()[4:8] == bytes(4)
     monkeypatch.setattr(results, "history", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(ValueError, match="no step size"): results.extra(run_of(eps=0.0), "radii", (0.1,))
+
+def test_the_other_precision_is_named_where_it_helps(capsys, monkeypatch):
+    "By the command line, too; not where a precision was asked for, the run has begun, or the other has no table."
+    given = dict(scale="pilot", dataset="digits", per_class=4, epochs=2, width=8)
+    words = ["regime=st", "arch=vgg11", "quiet=true", *(f"{k}={v}" for k, v in given.items())]
+    ask = lambda **more: plans.plan("st", "vgg11", 1, **given | more)[0]
+    monkeypatch.setattr(config, "default_precision", lambda: "bf16")
+    fp32, bf16 = ask(precision="fp32"), ask()
+    fp32.folder.mkdir(parents=True); plans.announce([bf16]); assert "is there" not in capsys.readouterr().out
+    main([*words, "precision=fp32"])
+    plans.announce([ask(precision="bf16")]); assert "is there" not in capsys.readouterr().out
+    main(words); assert f"{fp32.name} is there, in fp32: precision=fp32 takes it ({bf16.name}, in bf16, is new)" in capsys.readouterr().out
+    shutil.rmtree(fp32.folder); main([*words, "precision=fp32"]); assert "is there" not in capsys.readouterr().out
+    plans.announce([bf16]); main(words); assert "is there" not in capsys.readouterr().out
+
+def test_an_unfinished_run_goes_on_over_no_damaged_or_foreign_table(done):
+    "That is set aside, this refused by its whole path; the state says how far the run is."
+    run = Run(configure("st", "vgg11", "smoke", epochs=3, seed=2))
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    run.csv.write_bytes(bad := run.csv.read_bytes()[:-9])
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    assert run.csv.with_name("history.csv.damaged").read_bytes() == bad
+    run.csv.write_bytes(done[1])
+    with pytest.raises(ValueError, match=rf"{re.escape(str(run.csv))} belongs to another run"): history(run, progress=False)
+    assert run.csv.read_bytes() == done[1]
+
+def test_what_is_published_is_up_to_date(done, tmp_path, monkeypatch):
+    "A table that is lost or behind its state is made anew first; somebody's notes are not published."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    run, table = done
+    (run.folder / "notes.csv").write_text("mine")
+    runs.write_table(run, run.state() | dict(epoch=1, records=[]))
+    there = results.publish(run)
+    assert history(there).epoch.max() == 2 and [f.name for f in there.folder.iterdir()] == ["history.csv.gz"]
+
+def test_publishing_waits_for_who_trains(tmp_path, monkeypatch, capsys):
+    "The table of a run cut short is not remade under a process that writes it; the message names the lock."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    run = Run(configure("st", "vgg11", "smoke", epochs=3))
+    with pytest.raises(runs.Stopped): history(run, max_minutes=0, progress=False)
+    runs.write_table(run, run.state() | dict(epoch=0, records=[]))                  # as a kill may leave it
+    with ThreadPoolExecutor(1) as other:
+        with runs.locked(run):
+            job = other.submit(results.publish, Run(run.c), cut=True)
+            time.sleep(1)
+            assert not job.done() and f"remove {run.folder / '.lock'})" in capsys.readouterr().out
+        assert runs.length(job.result()) == "1 of 3"
+
+def test_another_table_of_other_code_is_named(done, monkeypatch, capsys):
+    run, now = done[0], machine.code()
+    with monkeypatch.context() as m:
+        m.setattr(machine, "code", lambda: now.replace("metrics=", "metrics=0"))
+        results.extra(run, "predicted")
+    plans.announce([run])
+    said = capsys.readouterr().out
+    assert "metrics changed since" in said and f"{run.name}/predicted.csv" in said and "/history.csv" not in said
+
+def test_what_cannot_be_set_aside_is_said(tmp_path, monkeypatch, capsys):
+    "With the ways out; where another process was quicker nothing is."
+    assert files.set_aside(tmp_path / "gone", "why").name == "gone.damaged" and not capsys.readouterr().out
+    def full(*_): raise OSError(errno.EROFS, "Read-only file system")
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match=r"could not write .*/f.damaged: Read-only .*NC_ROBUST_RUNS"): files.set_aside(tmp_path / "f", "why")
+
+def test_what_is_given_goes_before_the_figures_own():
+    assert figures.Figure("fig5", norm="linf").norm == "linf"
+    for name in ("fig15", "fig16"):
+        with pytest.raises(ValueError, match=f"{name} compares radii: fractions of eps, which must not be 0"): figures.Figure(name, eps=0)
+
+def test_a_figure_of_several_radii():
+    "Each network is trained once at each, of the regimes asked for; a step of one's own is refused only where it would go with all."
+    figure = figures.Figure("fig15", regime="st", eps=0.4, scale="smoke")
+    assert [(r.c.regime, r.c.arch, r.c.eps) for r in figure.runs] == [("st", a, e) for e in (0.1, 0.2, 0.4) for a in config.ARCHS]
+    with pytest.raises(ValueError, match="fig15 trains at several radii, and its step_size goes with them"):
+        figures.Figure("fig15", step_size=0.1)
+    assert figures.Figure("fig16", step_size=0.1).runs[0].c.step_size == 0.1
+
+def test_the_baseline_of_trades_is_at():
+    "Of the same seeds, where the figure does not draw it itself; of other regimes there is none."
+    at = lambda *more: {r.name for r in plans.plan("at", config.ARCHS, *more)}
+    assert {r.name for r in figures.Figure("fig4", seeds="2,3").baseline} == at("2,3")
+    assert figures.Figure("trades").baseline == figures.Figure("fig2", "st").baseline == []
+
+def test_a_table_that_names_no_runs_rests_on_none(tmp_path):
+    "As of claims about claims, or with no column of them."
+    (tmp_path / "a.csv").write_text("claim,runs\n1,one two\n2,\n"); (tmp_path / "b.csv").write_text("claim\n1\n")
+    assert [figures._rests_on(tmp_path / f) for f in ("a.csv", "b.csv")] == [{"one", "two"}, set()]
+
+def test_figure_1_takes_two_regimes_and_says_what_it_wrote(tmp_path, capsys):
+    assert len(figures.Figure("fig1").runs) == 2
+    written = plots.save_figure(None, "f", pd.DataFrame([dict(value=1)]), {}, tmp_path)
+    assert written == [tmp_path / "f.csv"] and capsys.readouterr().out == f"{tmp_path / 'f.csv'}\n"
