@@ -191,6 +191,16 @@ def by_weight_decay():
     found = [end(a, s, 0.0) / end(a, s, 5e-4, p) for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32"))]
     return [min(found), max(found)]
 
+def by_decayed_layers():
+    """NC1 at the end of 400 epochs of ST, seed 1, without weight decay over that with it on the last layer, on all others and on all, for
+    each network. With frozen batch norm it rises from epoch 120 on where decay acts on the others, and only there."""
+    long = dict(lr=0.05, epochs=400, measure_every=40)
+    of = lambda r, a, **more: Evidence(carried(r, a, **long, **more), 10).series(r, "clean", "nc1")
+    for a in ARCHS:
+        frozen = [of("st_frozen_bn", a, decay_on=on) for on in ("last", "body", "all")]
+        assert [bool(v[400] > v[120]) for v in frozen] == [False, True, True]
+    return [of("st", a, weight_decay=0.0)[400] / of("st", a, decay_on=on)[400] for on in ("last", "body", "all") for a in ARCHS]
+
 def by_weight_decay_under_at():
     "The same of AT with the paper's rate and schedule, seed by seed."
     end = lambda a, s, **more: Evidence(carried("at", a, s, lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40, **more),
@@ -320,6 +330,9 @@ NUMBERS = {
         robust_overfitting,
     r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_and_a_high_rate,
     r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
+    r"makes NC1 ([\d.]+) / ([\d.]+) times smaller on the last layer alone, ([\d.]+) / ([\d.]+) times on all others alone, ([\d.]+) / "
+    r"([\d.]+) times on all;":
+        by_decayed_layers,
     r"with the paper's rate and schedule, it ends ([\d.]+) to ([\d.]+) times smaller": by_weight_decay_under_at,
     r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the learning rate drops ([\d.]+) to ([\d.]+) times in "
     r"PreActResNet18 and ([\d.]+) to ([\d.]+) times in VGG11":
