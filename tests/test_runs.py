@@ -926,8 +926,11 @@ def test_publishing_waits_for_who_trains(tmp_path, monkeypatch, capsys):
     with ThreadPoolExecutor(1) as other:
         with runs.locked(run):
             job = other.submit(results.publish, Run(run.c), cut=True)
-            time.sleep(1)
-            assert not job.done() and f"remove {run.folder / '.lock'})" in capsys.readouterr().out
+            said, until = "", time.time() + 60
+            while f"remove {run.folder / '.lock'})" not in said:
+                assert time.time() < until, said
+                said += capsys.readouterr().out; time.sleep(0.1)
+            assert not job.done()
         assert runs.length(job.result()) == "1 of 3"
 
 def test_another_table_of_other_code_is_named(done, monkeypatch, capsys):
