@@ -654,17 +654,21 @@ def test_a_table_behind_its_state_is_made_anew(done):
     run.state_file.unlink(); run.csv.unlink(); history(run, progress=False)
     assert notes.read_text() == "mine" and run.tables() == [run.csv]
 
-def test_a_run_in_the_other_precision_is_named(capsys, monkeypatch):
-    "On a machine of another kind a run of the same settings would begin anew: it is said how to take the one that is there."
+def test_the_other_precision_is_named_where_it_helps(capsys, monkeypatch):
+    "By the command line, too; not where a precision was asked for, the run has begun, or the other has no table."
     given = dict(scale="pilot", dataset="digits", per_class=4, epochs=2, width=8)
     words = ["regime=st", "arch=vgg11", "quiet=true", *(f"{k}={v}" for k, v in given.items())]
-    monkeypatch.setattr(config, "default_precision", lambda: "fp32")
-    main(words); assert "is there" not in capsys.readouterr().out
+    ask = lambda **more: plans.plan("st", "vgg11", 1, **given | more)[0]
     monkeypatch.setattr(config, "default_precision", lambda: "bf16")
-    there, = plans.plan("st", "vgg11", 1, precision="fp32", **given)
-    plans.announce(plans.plan("st", "vgg11", 1, **given))
-    assert f"{there.name} is there, in fp32: precision=fp32 takes it" in capsys.readouterr().out
-    plans.announce([there]); main([*words, "precision=fp32"]); assert "is there" not in capsys.readouterr().out
+    fp32, bf16 = ask(precision="fp32"), ask()
+    fp32.folder.mkdir(parents=True); plans.announce([bf16]); assert "is there" not in capsys.readouterr().out
+    main([*words, "precision=fp32"])
+    plans.announce([ask(precision="bf16")]); assert "is there" not in capsys.readouterr().out
+    for ask_for in (lambda: plans.announce([bf16]), lambda: main(words)):
+        ask_for()
+        assert f"{fp32.name} is there, in fp32: precision=fp32 takes it ({bf16.name}, in bf16, is new)" in capsys.readouterr().out
+    shutil.rmtree(fp32.folder); main([*words, "precision=fp32"]); assert "is there" not in capsys.readouterr().out
+    plans.announce([bf16]); main(words); assert "is there" not in capsys.readouterr().out
 
 def test_measuring_keeps_to_the_time_given(done):
     "A table is not begun when the time is over."
@@ -882,20 +886,6 @@ def test_tables_of_a_finished_run(done, tmp_path, monkeypatch):
     assert results.publish(run).csv.read_bytes()[4:8] == bytes(4)
     monkeypatch.setattr(results, "history", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(ValueError, match="no step size"): results.extra(run_of(eps=0.0), "radii", (0.1,))
-
-def test_the_other_precision_is_named_where_it_helps(capsys, monkeypatch):
-    "By the command line, too; not where a precision was asked for, the run has begun, or the other has no table."
-    given = dict(scale="pilot", dataset="digits", per_class=4, epochs=2, width=8)
-    words = ["regime=st", "arch=vgg11", "quiet=true", *(f"{k}={v}" for k, v in given.items())]
-    ask = lambda **more: plans.plan("st", "vgg11", 1, **given | more)[0]
-    monkeypatch.setattr(config, "default_precision", lambda: "bf16")
-    fp32, bf16 = ask(precision="fp32"), ask()
-    fp32.folder.mkdir(parents=True); plans.announce([bf16]); assert "is there" not in capsys.readouterr().out
-    main([*words, "precision=fp32"])
-    plans.announce([ask(precision="bf16")]); assert "is there" not in capsys.readouterr().out
-    main(words); assert f"{fp32.name} is there, in fp32: precision=fp32 takes it ({bf16.name}, in bf16, is new)" in capsys.readouterr().out
-    shutil.rmtree(fp32.folder); main([*words, "precision=fp32"]); assert "is there" not in capsys.readouterr().out
-    plans.announce([bf16]); main(words); assert "is there" not in capsys.readouterr().out
 
 def test_an_unfinished_run_goes_on_over_no_damaged_or_foreign_table(done):
     "That is set aside, this refused by its whole path; the state says how far the run is."
