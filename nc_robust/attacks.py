@@ -62,7 +62,8 @@ GRADIENTS = ("stable", "summed", "published")
 
 def ce_direction(logits, y, gradient: str = "stable"):
     """Direction of steepest ascent of the cross-entropy in logit space, (N, C), at `logits` (N, C) for labels `y` (N,):
-    `summed` p - e_y, `published` that over N, `stable` q - e_y, with q the softmax over the other classes. `ValueError` for another."""
+    `summed` p - e_y, `published` that over N, `stable` q - e_y, with q the softmax over the other classes: each image's by itself, a step
+    then has the same direction where no image acts on another's logits. `ValueError` for another `gradient`."""
     at_y = y.view(-1, 1)
     if choice("gradient", gradient, GRADIENTS) != "stable":
         d = logits.softmax(1)
@@ -84,8 +85,8 @@ def input_gradient(model, x, direction, dtype=None):
 # %% ../nbs/05_attacks.ipynb #a2f5fabb
 def kl_direction(logits, reference, gradient: str = "stable"):
     """Direction of steepest ascent of KL(softmax(reference) || softmax(logits)) in logit space, (N, C), both (N, C):
-    softmax(logits) - softmax(reference); `stable`: scaled to largest entry 1, in float64 and without cancellation. `ValueError` on
-    another `gradient`."""
+    softmax(logits) - softmax(reference); `stable`: each image's scaled to largest entry 1, from differences of log-probabilities in
+    float64. `ValueError` on another `gradient`."""
     if choice("gradient", gradient, GRADIENTS) != "stable": return logits.softmax(1) - reference.softmax(1)
     log_p2, log_p = logits.double().log_softmax(1), reference.double().log_softmax(1)
     gap, best = log_p2 - log_p, log_p.argmax(1, keepdim=True)
@@ -207,7 +208,9 @@ def pgd(
     # "uniform" (linf: in the ball; l2: random direction, length uniform in [0, eps]), "gaussian" (0.001 N(0, 1)) or "clean"
     start: str = "uniform",
     bn: str = "eval",            # mode of the model: "eval" or "train", where each step, restart and KL reference counts as a batch
-    gradient: str = "stable",    # "stable" (does not underflow), "summed" (plain) or "published" (of the mean loss)
+    # "stable" (each image's scaled, so that it does not underflow), "summed" (plain) or "published" (of the mean loss); None: "stable",
+    # with bn="train", where images act on each other's logits, "summed"
+    gradient: str = None,
     box_first: bool = False,     # order of the two projections under l2
     generator=None,              # of random numbers, on the device of `x`; the noise follows the memory layout of `x`
     # autocast type of the passes (an outer autocast is not used); the first KL step stays in float32 (on a GPU with TF32 convolutions)
@@ -220,6 +223,7 @@ def pgd(
     form is that of TRADES (Zhang et al. 2019). Raises `ValueError` on bad input and NaN gradients, warns if more than 1 % vanish or the
     model gives probabilities."""
     norm = norm_name(norm)
+    if gradient is None: gradient = "summed" if bn == "train" else "stable"
     _check_options(y, targeted, dtype, generator, objective=objective, start=start, bn=bn, gradient=gradient)
     if check: check_model(model); eps, step_size = check_attack(x, y, eps, step_size, steps, norm, restarts, model)
     if step_size is None: step_size = eps / 4

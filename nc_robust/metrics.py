@@ -151,8 +151,9 @@ def simplex_similarity(mu, mu2) -> float:
 
 # %% ../nbs/06_metrics.ipynb #40d61a32
 def nc1_pinv(h, y, C: int) -> float:
-    """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time.
-    The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1; empty classes are left out."""
+    """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time. Directions whose eigenvalue in Sigma_B is
+    below 1e-12 of the largest count as none. The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1; empty classes
+    are left out."""
     h = h.double(); mu = class_means(h, y, C); R = h - mu[y.long()]
     M = (mu - h.mean(0))[~mu.isnan().any(1)]
     return torch.trace(torch.linalg.pinv(M.T @ M / len(M), rtol=1e-12) @ (R.T @ R / len(h))).item()
@@ -312,7 +313,8 @@ def neural_collapse(
 ) -> dict:
     """NC1 to NC4 and the nearest-centre classifiers of appendix B of the paper on one set of representations; accumulated in float64.
     Keys: nc1 nc1_rank nc1_cond equinorm equinorm_cv equiangular nc3 (0 to 2 sqrt C) nc3_frobenius nc4 ncc_match ncc_accuracy (0 to 1).
-    NC1 is Tr(pinv(Sigma_B) Sigma_W), C times that of Papyan et al.; ncc_match and ncc_accuracy are those of the centres in `reference`.
+    NC1 is Tr(pinv(Sigma_B) Sigma_W), C times that of Papyan et al., over nc1_rank directions (nc1_cond: smallest over largest singular
+    value of those); ncc_match and ncc_accuracy are those of the centres in `reference`.
     Raises `ValueError` on bad input."""
     if num_classes is None:
         given = weight if weight is not None else reference

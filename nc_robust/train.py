@@ -158,8 +158,8 @@ def _groups(model, c):
 
 # %% ../nbs/07_train.ipynb #804f9380
 def train_step(reg: Standard, model, opt, x, y, gen):
-    """One update on pixels `x` (N, channels, height, width), labels `y` (N,), random numbers from `gen`. Returns the perturbed
-    batch (or None) and the loss, a scalar."""
+    """One update of `model`, in the mode of `reg` (`model.train(reg.training)`, as `train_epoch` does), on pixels `x` (N, channels, height,
+    width), labels `y` (N,), random numbers from `gen`. Returns the perturbed batch (or None) and the loss, a scalar."""
     with bn_counts(model, reg.bn_batches):
         x_adv = reg.perturb(model, x, y, gen)
         loss = reg.loss(model, x, x_adv, y)

@@ -10,7 +10,7 @@ from nc_robust.config import configure
 from nc_robust.data import pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics
 from nc_robust.measure import View, at_once, attack
-from nc_robust.models import PreActBlock, folded
+from nc_robust.models import PreActBlock, folded, last_layer
 
 def rng(seed=0): return torch.Generator().manual_seed(seed)
 
@@ -265,6 +265,18 @@ def test_train_mode_updates_batch_norm(trained):
     assert counts == [3] * 8 and not m.training
     assert all(not torch.equal(after[k], before[k]) for k in before if k.endswith("running_mean"))
     assert all(torch.equal(after[k], before[k]) for k in before if k.endswith(("weight", "bias")))
+
+def test_in_train_mode_the_loss_itself_is_climbed(trained):
+    "Where batch norm mixes the images each must keep its share of the gradient: unless asked otherwise, that of the summed loss."
+    import copy
+    m, (x, y) = copy.deepcopy(trained[0]["vgg11"]).double(), some(trained, 20)
+    x = (0.1 + 0.8 * x.double()).requires_grad_()
+    with torch.no_grad(): last_layer(m).weight.mul_(4)                                  # large margins: the shares differ
+    g, = torch.autograd.grad(F.cross_entropy(m.train()(x), y), x)
+    with warnings.catch_warnings(action="ignore"):                                      # of vanishing gradients
+        one = lambda **how: pgd(m, x.detach(), y, 0.1, 0.05, 1, start="clean", bn="train", **how) - x.detach()
+        assert torch.allclose(one(), 0.05 * g.sign(), atol=1e-12) and torch.equal(one(), one(gradient="summed"))
+        assert not torch.allclose(one(gradient="stable"), 0.05 * g.sign())
 
 def test_only_what_can_be_folded_is_folded():
     "A Sequential of three that begins otherwise, or whose batch norm has no statistics, is attacked as it is."
