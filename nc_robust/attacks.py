@@ -25,7 +25,7 @@ def _lengths(x):
 # %% ../nbs/05_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
     """Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1];
-    under l2 with `box_first` in the other order (TRADES). `ValueError` unless eps >= 0."""
+    under l2 with `box_first` in the other order (TRADES). `ValueError` unless eps >= 0, and on another norm."""
     if not eps >= 0: raise ValueError(f"eps must be a number >= 0, got {eps}")
     if norm_name(norm) == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
     if box_first: x_adv = x_adv.clamp(0, 1)
@@ -46,7 +46,7 @@ def step(x_adv, grad, step_size: float, norm: str = "linf"):
 def random_perturb(x, eps: float, norm: str = "linf", generator=None):
     """Pixels `x` (N, ...) plus a random perturbation inside the `eps`-ball, clipped to [0, 1]; same shape. linf: uniform in the
     ball; l2: a random direction, its length uniform in [0, eps] (as in the paper's code). Random numbers are those of `generator`, on the
-    device of `x` (None: the global ones). `ValueError` unless eps >= 0."""
+    device of `x` (None: the global ones). `ValueError` unless eps >= 0, and on another norm."""
     check_generator(generator)
     if not eps >= 0: raise ValueError(f"eps must be a number >= 0, got {eps}")
     if norm_name(norm) == "linf":
@@ -100,7 +100,8 @@ def kl_direction(logits, reference, gradient: str = "stable"):
 # %% ../nbs/05_attacks.ipynb #5c490b51
 def objective_value(logits, y, reference=None, targeted: bool = False):
     """What decides between restarts, per image (N,), in float64, from logits (N, C): fooled points (+ 1e9) first, then the
-    cross-entropy; with `reference` logits (N, C) the KL alone."""
+    cross-entropy; `targeted`: those that reach the target `y`, then the smallest cross-entropy to it; with `reference` logits (N, C) the KL
+    alone."""
     z = logits.double()
     if reference is not None:
         p = reference.double().log_softmax(1)

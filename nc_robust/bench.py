@@ -56,7 +56,7 @@ def one_step(c: Config, d: Data, device="cpu", how: str = "fast", images: int = 
     call.step = step
     return call
 
-# %% ../nbs/19_bench.ipynb #fa33acc7
+# %% ../nbs/19_bench.ipynb #fa33acc8
 def bench_steps(cases, batch: int, precision: str, images: int = 50_000, device="cpu", rounds: int = 3, **more) -> pd.DataFrame:
     """`cases`: (regime, arch, width, size, channels). Seconds per step, images/s, seconds per epoch of `images` (NaN if 0),
     the ratio to the plain loop, and the way in which the step was made. `more`: fields of `Config`."""

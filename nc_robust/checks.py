@@ -53,7 +53,7 @@ def radius(name: str, value, norm="l2") -> float:
 
 # %% ../nbs/00_checks.ipynb #7d11c5a1
 def same_device(**tensors):
-    "Raise a `ValueError` that names the places unless all `tensors` (what is none is passed over) are on one device."
+    "Raise a `ValueError` that names the places unless all `tensors` (arguments that are no tensors are skipped) are on one device."
     at = {k: str(t.device) for k, t in tensors.items() if torch.is_tensor(t)}
     if len(set(at.values())) > 1:
         raise ValueError(f"tensors lie on different devices: {', '.join(f'{k} on {d}' for k, d in at.items())}; "

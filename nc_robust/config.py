@@ -185,8 +185,8 @@ def from_text(text: str, name: str = None):
     if name in ("dataset", "data_root") and text != "null": return text
     try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except json.JSONDecodeError:
-        number = r"([+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-        if not (found := re.fullmatch(f"{number}(?:/{number})?", text, re.IGNORECASE)): return text
+        real = r"([+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+        if not (found := re.fullmatch(f"{real}(?:/{real})?", text, re.IGNORECASE)): return text
         over, under = float(found[1]), float(found[2] or 1)
         return over / under if under and math.isfinite(over / under) else text
 

@@ -17,6 +17,7 @@ from .checks import choice, number
 from .config import ARCHS, REGIMES, Config, default_scale, identity, parameters
 from .files import out_folder, read_head, runs_root, set_aside, write_bytes
 from .layers import adaptive_per_class
+from .machine import makers
 from .metrics import etf_angle
 from .runs import finished, length, num_classes
 
@@ -121,7 +122,8 @@ def guessing(figure: Figure) -> dict:
 
 # %% ../nbs/16_figures.ipynb #022148fa
 def pictures(figure: Figure) -> dict:
-    "`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the figure's runs, one of each regime; tensors."
+    """`{regime: {epoch: {view: (4, n, 3), view_means: (4, 3)}}}` of the figure's runs, one of each regime; tensors. `ValueError` below four
+    classes."""
     found = {}
     for r in figure.runs:
         kept = results.pictures(r)
@@ -213,8 +215,7 @@ def _layers(figure, archs) -> list:
 def _versions(figure, code) -> list:
     "Which modules were not the same for all runs. (Of published ones git has the history: most changes were of form.)"
     made = [set(re.split("[,;] ", c)) for c in ([code] if isinstance(code, str) else code)]
-    differ = {m.split("=")[0] for m in set.union(*made) - set.intersection(*made)}
-    if figure.shows in ("history", "predicted", "radii"): differ -= {"layers"}
+    differ = {m.split("=")[0] for m in set.union(*made) - set.intersection(*made)} & {*makers(figure.shows)}
     return [f"runs made by different versions of {', '.join(sorted(differ))}"] if differ else []
 
 # %% ../nbs/16_figures.ipynb #551346f1
@@ -222,7 +223,8 @@ def _balanced(text, width) -> str:
     "`text` in as few lines of `width` characters as it takes, about equally long, broken after a semicolon."
     whole = text.replace(" ", "\u00a0").replace(";\u00a0", "; ")
     lines = lambda w: wrap(whole, w, break_long_words=False)
-    few = next(found for w in range(20, int(width) + 1) if len(found := lines(w)) <= len(lines(int(width))))
+    fewest = len(lines(int(width)))
+    few = next(found for w in range(20, int(width) + 1) if len(found := lines(w)) <= fewest)
     return "\n".join(few).replace("\u00a0", " ")
 
 # %% ../nbs/16_figures.ipynb #23ad8575

@@ -7,7 +7,6 @@ __all__ = ['ADAPTIVE_IMAGES', 'layer_metrics', 'measure_layers', 'accuracy', 'Ne
            'measure_adaptive']
 
 # %% ../nbs/10_layers.ipynb #09b00003
-from functools import partial
 import torch, torch.nn as nn
 from .checks import check_images, check_labels, choice, class_labels, logits_of
 from .config import Config
@@ -15,11 +14,6 @@ from .data import Data, pixels
 from .measure import View, at_once, attack, by_batch, make_view, records
 from .metrics import Simplex, nc1_spectrum, summary, two_passes
 from .models import last_layer, mode, representations, strict_fp32
-
-# %% ../nbs/10_layers.ipynb #a4d295bc
-def _by_batch(model, layers, x, y, pool):
-    "`({layer: h}, labels, decisions)` of pixels `x` with labels `y`, batch by batch."
-    for (z, h), yi in zip(by_batch(model, x, layers, pool), y.split(at_once(x))): yield h, yi, z.argmax(1)
 
 # %% ../nbs/10_layers.ipynb #d7f90cbb
 @torch.no_grad()
@@ -33,8 +27,9 @@ def layer_metrics(model, view: View, references=None, pool: int = None):
     last, layers = last_layer(model), model.layers
     check_labels(y := class_labels(view.y, len(view.x)), last.out_features)
     for l in layers if references else (): choice("layer of references", l, references)
+    def batches():
+        for (z, h), yi in zip(by_batch(model, view.x, layers, pool), y.split(at_once(view.x))): yield h, yi, z.argmax(1)
     with mode(model, False), strict_fp32():
-        batches = partial(_by_batch, model, layers, view.x, y, pool)
         spreads = two_passes(batches, last.out_features, references and (lambda: references))
     found = {l: summary(s, last.weight.detach() if l == "features" else None) for l, s in spreads.items()}
     found["features"] |= {f"nc1_{k}": v for k, v in enumerate(nc1_spectrum(spreads["features"]).tolist(), 1)}
@@ -59,7 +54,8 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
 # %% ../nbs/10_layers.ipynb #8ada0012
 @torch.no_grad()
 def accuracy(net, x, y) -> float:
-    "The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32."
+    """The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32. `ValueError` on
+    what is no batch of images, or no labels for them."""
     check_images(x)
     y = class_labels(y, len(x))
     with mode(net, False), strict_fp32():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAKERS', 'usable_device', 'small', 'cores', 'deterministic', 'threads', 'stop_requests', 'code', 'provenance',
-           'joined', 'changed']
+           'joined', 'makers', 'changed']
 
 # %% ../nbs/11_machine.ipynb #09a00003
 import ast, hashlib, io, os, platform, re, signal, subprocess, threading, tokenize
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 import torch
 import nc_robust
+from .models import held
 from .files import repository
 
 # %% ../nbs/11_machine.ipynb #09a00006
@@ -37,13 +38,9 @@ def cores() -> int:
     "How many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-@contextmanager
 def deterministic():
     "Run with cuDNN's deterministic kernels; the setting comes back afterwards."
-    before = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
-    try: yield
-    finally: torch.backends.cudnn.deterministic = before
+    return held([torch.backends.cudnn], "deterministic", lambda _: True)
 
 # %% ../nbs/11_machine.ipynb #09a00015
 @contextmanager
@@ -119,7 +116,12 @@ def joined(before: dict, now: dict) -> dict:
     return before | {k: old[k] if v in old[k].split("; ") else f"{old[k]}; {v}" for k, v in now.items()}
 
 # %% ../nbs/11_machine.ipynb #09a0c0d3
-def changed(then: str) -> list:
-    "The `MAKERS` that are other now than in `then`, what `code` said (in several sittings: than in any); none if it is not known."
+def makers(table: str) -> tuple:
+    "Those of the `MAKERS` on which the `table` of a run rests: on `layers`, the last, only one by layer."
+    return MAKERS if table.startswith(("layers", "adaptive")) else MAKERS[:-1]
+
+def changed(then: str, table: str = "layers") -> list:
+    """Which `makers` of `table` differ now from `then`, an earlier result of `code` (of several sittings, joined: from any of them). None
+    if `then` is empty."""
     then = set(re.split("[,;] ", then or code()))
-    return [m for m, now in zip(MAKERS, code().split(", ")) if {t for t in then if t.startswith(f"{m}=")} != {now}]
+    return [m for m, now in zip(makers(table), code().split(", ")) if {t for t in then if t.startswith(f"{m}=")} != {now}]

@@ -150,7 +150,8 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
 
 # %% ../nbs/09_measure.ipynb #358870eb
 def measure_radii(model, data: Data, c: Config, radii) -> list:
-    "Training-set metrics under fresh PGD at each radius in `radii` (step scaled with it); the view is named `eps=<radius>`."
+    """Training-set metrics under fresh PGD at each radius in `radii` (in units of pixels in [0, 1]; step scaled with it); the view is named
+    `eps=<radius>`. `ValueError` for an impossible radius, or where `c.eps` is 0."""
     x, y, C = pixels(data.train.x), data.train.y, data.num_classes
     clean, h = score(model, x)
     reference, out = class_means(h, y, C), []

@@ -66,7 +66,8 @@ def _checked(h, y, num_classes):
 # %% ../nbs/06_metrics.ipynb #a1b296f4
 class Simplex:
     """Centred means of the C classes present: `classes` (C,), `center` (p,), `M` (C, p), `basis` (min(C-1, p), p) of their
-    span, `vertices` (C, min(C-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present."""
+    span, `vertices` (C, min(C-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present, or a mean is
+    infinite."""
     def __init__(self, means, counts=None, dtype=torch.float32):
         "From `means` (num_classes, p), NaN for an empty class, weighted by `counts` (num_classes,); `dtype` is that of the features."
         self.present = ~means.isnan().all(1) if counts is None else counts > 0

@@ -100,8 +100,9 @@ class VGG(Network):
 preact_resnet18, vgg11 = PreActResNet, VGG
 
 def build(arch: str, num_classes: int, in_channels: int, width: int, mean=None, std=None, seed: int = None) -> Network:
-    """The network named `arch` in channels-last layout, else `ValueError`. `seed` fixes its initial weights and leaves the global
-    generators as they were."""
+    """The network named `arch`, in channels-last layout: `num_classes` logits from images of `in_channels`, `width` channels in the first
+    layer, pixels normalised by `mean` and `std`, a value for each channel. `seed` fixes its initial weights and leaves the global
+    generators as they were. `ValueError` for another name, a width below 1, or statistics that do not fit."""
     width = number("width", width, low=1, whole=True)
     make = {"preact_resnet18": preact_resnet18, "vgg11": vgg11}[choice("arch", arch, KNOWN_ARCHS)]
     with torch.random.fork_rng(devices=[]):
@@ -160,8 +161,9 @@ def representations(
 def held(objects, name: str, value):
     "Run with `value(object)` as the attribute `name` of each of `objects`; afterwards each has the one it had."
     before = [(o, getattr(o, name)) for o in objects]
-    for o, _ in before: setattr(o, name, value(o))
-    try: yield
+    try:
+        for o, _ in before: setattr(o, name, value(o))
+        yield
     finally:
         for o, v in before: setattr(o, name, v)
 
@@ -189,17 +191,14 @@ def strict_fp32():
         for k, now in zip(kinds, before): k.fp32_precision = "none" if now == b.fp32_precision else now     # "none": as set for all
 
 # %% ../nbs/04_models.ipynb #03ca0002
-@contextmanager
 def cast_once(model, dtype):
     """Run with copies in `dtype` (None: as they are) of the float32 weights of every `Network`'s convolutions, rounded as autocast
-    does; their own come back. Somebody else's module is left alone: it may leave autocast for float32 on the way."""
+    does; their own come back. Somebody else's module, and a weight that is computed (pruned), is left alone: it may leave autocast for
+    float32 on the way."""
     nets = [m for m in model.modules() if isinstance(m, Network)] if dtype and isinstance(model, nn.Module) else []
-    convs = [m for n in nets for m in n.modules() if type(m) is nn.Conv2d and m.weight.dtype == torch.float]
-    before = [m._parameters["weight"] for m in convs]
-    for m, w in zip(convs, before): m._parameters["weight"] = nn.Parameter(w.detach().to(dtype), requires_grad=False)
-    try: yield model
-    finally:
-        for m, w in zip(convs, before): m._parameters["weight"] = w
+    convs = [m for n in nets for m in n.modules()
+             if type(m) is nn.Conv2d and "weight" in m._parameters and m.weight.dtype == torch.float]
+    return held(convs, "weight", lambda m: nn.Parameter(m.weight.detach().to(dtype), requires_grad=False))
 
 # %% ../nbs/04_models.ipynb #13774d6f
 def _foldable(conv, bn, named):

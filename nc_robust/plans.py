@@ -12,19 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 import pandas as pd, torch
 from tqdm.std import tqdm
-from .checks import NORMS, choice, number
+from .checks import NORMS, choice
 from .config import ARCHS, DATASETS, KNOWN_ARCHS, PRECISIONS, REGIMES, SCALES, Config, configure, from_text, identity, listed
 from .data import batches, generator, pixels
 from .files import read_head
 from .machine import changed, cores, provenance, small, stop_requests, threads
 from .replay import fast_step
-from .results import extra
+from .results import extra, table_name
 from .runs import Run, Stopped, countdown, finished, history, length, published, same_code, trained
 from .train import regime, start
 
 # %% ../nbs/14_plans.ipynb #0c459684
 def plan(regimes, archs, seeds, scale=None, data_root=None, source="runs", classes=10, device=None, **given) -> list:
-    "The `Run`s of all combinations; nothing is trained yet. `given`: fields of `Config`, None for the scale's own."
+    """The `Run`s of all combinations; nothing is trained yet. `given`: fields of `Config`, None for the scale's own. Raises what
+    `configure` and `Run` do."""
     if "seed" in given: raise ValueError("a plan takes seeds, one or several, not seed")
     exact = given.get("precision") is not None                     # of published runs: else whichever precision there is
     return [Run(configure(r, a, scale, classes=classes, seed=s, **given), data_root, source, device, exact)
@@ -99,7 +100,7 @@ def _name_changes(runs):
     found = {}
     for r in filter(finished, runs):
         for f in r.tables():
-            try: found.setdefault(f"{r.name}/{f.name}", set()).update(changed(read_head(f).get("code")))
+            try: found.setdefault(f"{r.name}/{f.name}", set()).update(changed(read_head(f).get("code"), f.name))
             except (OSError, ValueError): pass                        # who reads the table says what is wrong with it
     if found := {name: what for name, what in found.items() if what}:
         print(f"{', '.join(sorted(set().union(*found.values())))} changed since these were made; "
@@ -151,7 +152,6 @@ def _parsed(words):
         if choice("key", k, KEYS) in given: raise ValueError(f"{k} is given twice")
         given[k] = from_text(v, k)
     root, device, minutes, quiet = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet"))
-    if minutes is not None: number("max_minutes", minutes)
     choice("quiet", quiet, (True, False, None))
     c = configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given)
     run = Run(c, root, device=device, exact="precision" in given)
@@ -196,17 +196,17 @@ def train_side_by_side(runs: list):
         raise RuntimeError("\n".join(dict.fromkeys(str(e) or repr(e) for e in failed))) from failed[0]
 
 # %% ../nbs/14_plans.ipynb #910b01a3
-def collect(runs: list, table: str = "history", max_minutes: float = None, **options) -> pd.DataFrame:
+def collect(runs: list, table: str = "history", max_minutes: float = None, radii=None) -> pd.DataFrame:
     """The tables of all `runs` below each other, with columns for regime, arch, norm, data and eps; trains what is missing. `table`:
-    `history` or a table of `extra`, with its `options`. Raises what those raise, `RuntimeError` if a run's process fails."""
+    `history` or a table of `extra`, that of `radii` at some. Raises what those raise, `RuntimeError` if a run's process fails."""
     if not runs: raise ValueError("there are no runs to collect; plan(...) makes them")
     parts, time_left = [], countdown(max_minutes)
     todo = [r for r in runs if r.source != "published" and r.epochs_done < r.c.epochs]
     if apart(todo, max_minutes): train_side_by_side(todo)
-    unmeasured = [] if options.get("radii") or todo else _to_measure(runs, table)
+    unmeasured = [] if todo else _to_measure(runs, table_name(table, radii))
     for r in tqdm(runs, desc=f"measuring {table}", unit="run", disable=not unmeasured, file=sys.stdout):
         left = time_left()
-        t = history(r, left) if table == "history" else extra(r, table, max_minutes=left, **options)
+        t = history(r, left) if table == "history" else extra(r, table, radii, max_minutes=left)
         parts.append(t.assign(regime=r.c.regime, arch=r.c.arch, norm=r.c.norm, dataset=identity(r.c)["dataset"], eps=r.c.eps))
     return pd.concat(parts, ignore_index=True)
 

@@ -39,10 +39,10 @@ STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fonts
          "figure.dpi": 110, "figure.facecolor": "white", "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.5}
 PAGE, COLUMN = 5.5, 3.3     # inches: text width of the paper's format, one column of two
 
-def styled(more: dict = {}):
+def styled():
     "A context in which figures are made in this style."
     plt.draw_if_interactive()      # loads the backend: loaded within, Jupyter's would lose its setting, and later cells show no figure
-    return plt.rc_context({**STYLE, **more})
+    return plt.rc_context(STYLE)
 
 # %% ../nbs/15_plots.ipynb #5e03f66b
 METRICS = {  # metric: (axis label, axis); a share is drawn from 0 to 1 everywhere, so that panels compare
@@ -311,7 +311,8 @@ def by_direction(t: pd.DataFrame):
 
 # %% ../nbs/15_plots.ipynb #8e503f09
 def by_radius(t: pd.DataFrame, metrics, x: str, xlabel: str):
-    "`metrics` at convergence over a radius (column `x` of the tidy table `t`), all rows as perturbed images; a column for each arch."
+    """`metrics` at convergence over a radius (column `x` of the tidy table `t`), every row in the look of perturbed images; a column for
+    each regime and arch."""
     rows, radii = [(METRICS[m][0], m) for m in metrics], sorted(t[x].unique())
     def draw(ax, row, column):
         g = column[1][column[1].metric == row[1]].sort_values(x)
@@ -327,7 +328,7 @@ def radius_labels(radii) -> list:
 # %% ../nbs/15_plots.ipynb #413cbd37
 def by_class(t: pd.DataFrame, marks=None):
     """Count, norms and angle (radians) of every predicted class (the table `predicted`), sorted within each seed: a row for each, a
-    column for each arch. `marks`: {metric: (y, text)} draws a level."""
+    column for each regime and arch. `marks`: {metric: (y, text)} draws a level."""
     rows = [("images\npredicted", ("count", "predicted")),
             ("norm of the mean", ("clean_norm", "clean"), ("predicted_norm", "predicted")),
             ("angle to the\nclean mean (rad)", ("angle", "predicted"))]
@@ -377,8 +378,8 @@ def animate(pictures: dict, views=("clean", "perturbed")):
     from matplotlib.animation import FuncAnimation
     epochs = sorted(set.intersection(*(set(p) for p in pictures.values())), key=int)
     limit = _limit([(p[e][v], p[e][f"{v}_means"]) for p in pictures.values() for e in epochs for v in views])
-    with styled({"figure.dpi": 70}):
-        fig, axes = plt.subplots(len(pictures), len(views), figsize=(4.4, 2.2 * len(pictures)),
+    with styled():
+        fig, axes = plt.subplots(len(pictures), len(views), figsize=(4.4, 2.2 * len(pictures)), dpi=70,
                                  subplot_kw=dict(projection="3d"), squeeze=False)
         def draw(i):
             for row, (regime, p) in zip(axes, pictures.items()):

@@ -9,13 +9,13 @@ __all__ = ['EXTRAS', 'network', 'table_name', 'extra', 'pictures', 'publish']
 import gzip, json, zlib
 from functools import partial
 import pandas as pd, torch
-from .checks import choice, radius
+from .checks import choice, number, radius
 from .files import read_table, runs_root, write_bytes
 from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import (Run, Stopped, countdown, final_state, finished, history, locked, published, read_or_make, remake_table,
-                   same_data, same_run, whole_table)
+from .runs import (Run, Stopped, countdown, final_state, finished, history, locked, published, remake_table, same_data,
+                   same_run, whole_table, write_table)
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec
@@ -31,8 +31,8 @@ def _built(run, s):
 
 # %% ../nbs/13_results.ipynb #b987d610
 def table_name(name: str, radii=None) -> str:
-    "The file name, without ending, of the table `name` (at `radii`, if it is measured at some)."
-    return name if radii is None else "radii_" + "_".join(f"{r:.4g}" for r in radii)
+    "The file name, without ending, of the table `name` (at `radii`, if it is measured at some; `ValueError` unless numbers)."
+    return name if radii is None else "radii_" + "_".join(f"{number('a radius', r):.4g}" for r in radii)
 
 # %% ../nbs/13_results.ipynb #a0100007
 EXTRAS = dict(layers=measure_layers, layers_pooled=partial(measure_layers, pool=4), predicted=measure_predicted,
@@ -62,10 +62,11 @@ def _own(run, table, key, radii, max_minutes=None, **options):
     "The table in the file `key` of a run that is trained here, measured if it is missing or damaged."
     left = countdown(max_minutes)
     history(run, max_minutes, **options)
-    if (t := whole_table(run.table_file(key))) is not None: return t
+    if (t := whole_table(path := run.table_file(key))) is not None: return t
     if left() == 0: raise Stopped(f"{run.name}: no time is left to measure {key}; with more max_minutes the same command goes on")
     with locked(run, left()):
-        return read_or_make(run.table_file(key), run, lambda: _measured(run, table, radii, left(), options))
+        if whole_table(path) is None: write_table(run, _measured(run, table, radii, left(), options), path)    # else another was quicker
+        return read_table(path)
 
 def _measured(run, table, radii, max_minutes, options):
     "The state of `run` with the records of its `table`."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'trained', 'same_data', 'save', 'write_table', 'table', 'same_code', 'Stopped',
-           'countdown', 'train_run', 'locked', 'history', 'remake_table', 'final_state', 'read_or_make', 'whole_table',
-           'same_run', 'finished', 'length', 'num_classes', 'published']
+           'countdown', 'train_run', 'locked', 'remake_table', 'history', 'final_state', 'whole_table', 'same_run',
+           'finished', 'length', 'num_classes', 'published']
 
 # %% ../nbs/12_runs.ipynb #c709e146
 import os, signal, sys, time
@@ -74,6 +74,7 @@ class Run:
     @property
     def epochs_done(self) -> int:
         "How many epochs its table or its state holds."
+        if self.source == "published": return int(read_head(self.csv)["epochs_done"]) if self.csv.exists() else 0
         return self.c.epochs if complete(self) else trained(self)
 
 # %% ../nbs/12_runs.ipynb #9b121ea9
@@ -132,7 +133,7 @@ def same_code(run: Run, s: dict):
     """Raise a `ValueError` where the definitions that make the numbers are none of those with which the unfinished `run` came to its state
     `s`, unless `$NC_ROBUST_GO_ON` is 1."""
     then = s["provenance"].get("code", "").split("; ")
-    other = min(([m for m in changed(c) if m != "layers"] for c in then), key=len)      # no layers in a history
+    other = min((changed(c, "history") for c in then), key=len)
     if other and os.environ.get("NC_ROBUST_GO_ON") != "1":
         raise ValueError(f"{run.name} was begun by other code than {', '.join(other)} now; NC_ROBUST_GO_ON=1 goes on if the change was of "
                          f"form only; else give back the code of commit {s['provenance']['commit']}, or move {run.state_file} away")
@@ -220,6 +221,25 @@ def locked(run: Run, max_minutes: float = None):
         except Timeout as e: raise Stopped(f"{run.name} is still being trained by another process (the time given is over)") from e
     return hold(run.folder / ".lock", wait=wait)
 
+# %% ../nbs/12_runs.ipynb #772797fa
+def remake_table(run: Run):
+    "Write the table of `run` from its state; a damaged one is set aside, that of another run refused (`ValueError`)."
+    whole_table(run.csv)
+    write_table(run, run.state())
+
+def _keep_tables(run: Run):
+    "Nothing is written over what is damaged, or was measured on weights that are gone."
+    for path in run.tables():
+        if whole_table(path) is not None and not trained(run):
+            set_aside(path, f"{path} was measured on weights that are gone; the run begins anew", "before")
+
+def _check_data(run: Run):
+    "A finished table is not handed out for a folder that holds other images now."
+    if (folder := folder_of(run.c.dataset)) is None: return
+    if not os.path.exists(folder / "train"):
+        print(f"{folder / 'train'} is not there; {run.name} is read without being held against its images"); return
+    same_data(run, read_head(run.csv)["data_digest"])
+
 # %% ../nbs/12_runs.ipynb #772797fb
 def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None) -> pd.DataFrame:
     """The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained
@@ -238,24 +258,6 @@ def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch
         t = read_table(run.csv)
     _check_data(run)
     return t
-
-def remake_table(run: Run):
-    "Write the table of `run` from its state; a damaged one is set aside, that of another run refused (`ValueError`)."
-    whole_table(run.csv)
-    write_table(run, run.state())
-
-def _keep_tables(run: Run):
-    "Nothing is written over what is damaged, or was measured on weights that are gone."
-    for path in run.tables():
-        if whole_table(path) is not None and not trained(run):
-            set_aside(path, f"{path} was measured on weights that are gone; the run begins anew", "before")
-
-def _check_data(run: Run):
-    "A finished table is not handed out for a folder that holds other images now."
-    if (folder := folder_of(run.c.dataset)) is None: return
-    if not os.path.exists(folder / "train"):
-        print(f"{folder / 'train'} is not there; {run.name} is read without being held against its images"); return
-    same_data(run, read_head(run.csv)["data_digest"])
 
 # %% ../nbs/12_runs.ipynb #10a00008
 def final_state(run: Run, max_minutes: float = None, **options) -> dict:
@@ -280,12 +282,6 @@ def _alike(a, b):
     return np.allclose(both.value_x, both.value_y, rtol=1e-9, equal_nan=True)
 
 # %% ../nbs/12_runs.ipynb #26389108
-def read_or_make(path: Path, run: Run, make) -> pd.DataFrame:
-    "The table at `path`; if it is missing or damaged, written from `make()`, the run's state with the records of that table."
-    if (t := whole_table(path)) is not None: return t
-    write_table(run, make(), path)
-    return read_table(path)
-
 def whole_table(path: Path) -> pd.DataFrame | None:
     "The table at `path`, or None: it is missing, or damaged and now set aside, which is said. `ValueError` for that of another run."
     return None if (t := whole(path, read_table)) is None else same_run(path, t)
@@ -302,8 +298,7 @@ def finished(run: Run) -> bool:
 
 def length(run: Run) -> int | str:
     "The epochs of a run whose table can be read: `40`, or the text `37 of 40` of one published cut short."
-    done = int(read_head(run.csv)["epochs_done"]) if run.source == "published" else run.c.epochs
-    return done if done == run.c.epochs else f"{done} of {run.c.epochs}"
+    return done if (done := run.epochs_done) == run.c.epochs else f"{done} of {run.c.epochs}"
 
 def num_classes(run: Run) -> int:
     "The classes of a run whose table can be read."

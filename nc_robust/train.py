@@ -117,12 +117,8 @@ def regime(c: Config) -> Standard:
 def bn_counts(model, batches: int):
     "For one training step: the counters of batch norms in train mode move once, by `batches`, at its end; after an error not at all."
     norms = [m for m in _norms(model) if m.training and m.track_running_stats]
-    counters = [m.num_batches_tracked for m in norms]
-    for m in norms: m.num_batches_tracked = None
-    try: yield
-    finally:
-        for m, n in zip(norms, counters): m.num_batches_tracked = n
-    if norms: torch._foreach_add_(counters, batches)
+    with held(norms, "num_batches_tracked", lambda m: None): yield
+    if norms: torch._foreach_add_([m.num_batches_tracked for m in norms], batches)
 
 # %% ../nbs/07_train.ipynb #23b635f6
 def learning_rate(c: Config, epoch: int, i: int, n_batches: int) -> float:

@@ -6,7 +6,7 @@ import matplotlib
 
 def main(path, *given):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent)); matplotlib.use("agg")
-    names, parameters = {"__name__": "__main__"}, "\n".join(("# Parameters", *given))          # as papermill gives them
+    names, parameters = {"__name__": "__main__", "display": print}, "\n".join(("# Parameters", *given))          # as papermill gives them
     for i, cell in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))["cells"]):
         code = "".join(cell["source"])
         if cell["cell_type"] != "code" or "nbdev" in code or code.startswith("#| default_exp"): continue

@@ -358,6 +358,28 @@ def test_weights_rounded_once_are_rounded_the_same(monkeypatch, trained, objecti
             assert torch.equal(found, call())
         m.load_state_dict(before)
 
+def test_a_network_is_whole_after_an_attack_that_failed_at_its_weights(trained, monkeypatch):
+    "Want of memory half way through rounding them leaves none in bfloat16, and none frozen."
+    m, (x, y), to = trained[0]["vgg11"], some(trained, 4), torch.Tensor.to
+    before, left = snapshot(m), [1, 1, 1]                             # three weights are rounded, the fourth is not
+    def out_of_memory(t, *how, **k):
+        if how == (torch.bfloat16,) and not left: raise torch.OutOfMemoryError("no memory")
+        if how == (torch.bfloat16,): left.pop()
+        return to(t, *how, **k)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", out_of_memory)
+        with pytest.raises(torch.OutOfMemoryError): pgd(m, x, y, 0.1, 0.03, 1, dtype=torch.bfloat16, check=False)
+    assert not left and all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in m.state_dict().items())
+    assert all(p.requires_grad for p in m.parameters())
+
+def test_a_pruned_network_in_bfloat16(trained):
+    "Its pruned weights are computed, not parameters; they are left to autocast."
+    import copy
+    from torch.nn.utils import prune
+    m, (x, y) = copy.deepcopy(trained[0]["vgg11"]), some(trained, 4)
+    prune.l1_unstructured(next(c for c in m.modules() if isinstance(c, nn.Conv2d)), "weight", 0.3)
+    assert pgd(m, x, y, 0.1, 0.03, 2, dtype=torch.bfloat16).sub(x).abs().amax() > 0.05
+
 def test_a_bfloat16_attack_leaves_hooks_on_gradients(trained):
     "After it, what hangs on a weight's gradient (DistributedDataParallel does) is called in the next backward pass."
     m, (x, y), called = trained[0]["vgg11"], some(trained, 8), []

@@ -272,12 +272,6 @@ def test_bad_input_is_named(h, y, more, says):
     "Whatever does not fit is a ValueError that says so, not a number and not an error from within."
     with pytest.raises(ValueError, match=says): neural_collapse(h, y, **more)
 
-def test_the_coarsest_batch_decides_what_is_resolved():
-    "Whichever comes last."
-    halves = [(H[:3].half(), Y[:3]), (H[3:], Y[3:])]
-    for order in (halves, halves[::-1]):
-        with pytest.warns(UserWarning, match="features in torch.float16"): neural_collapse_batches(lambda: order, 3)
-
 @pytest.mark.parametrize("second", [(H[:4], Y[:4]), (H, Y.flip(0) // 2), None])
 def test_a_second_pass_that_differs_is_refused(second):
     "Batches that end early, give other labels or cannot be read twice are a ValueError."

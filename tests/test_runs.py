@@ -307,6 +307,16 @@ def test_a_changed_definition_is_named(done, monkeypatch, capsys):
         assert f"from {run.folder.parent}: {run.name}/history.csv" in said
     assert run.csv.read_bytes() == table
 
+def test_a_change_of_layers_concerns_only_tables_by_layer(done, monkeypatch, capsys):
+    "No history rests on it, and nobody is told to train again."
+    (run, table), now = done, machine.code()
+    (run.folder / "layers.csv").write_bytes(table)
+    monkeypatch.setattr(machine, "code", lambda: now.replace("layers=", "layers=0"))
+    plans.announce([run]); said = capsys.readouterr().out
+    assert "layers changed since these were made" in said and said.rstrip().split("\n")[-2].endswith(f": {run.name}/layers.csv")
+    monkeypatch.setattr(machine, "code", lambda: now.replace("models=", "models=0"))
+    plans.announce([run]); assert f"{run.name}/history.csv, {run.name}/layers.csv" in capsys.readouterr().out
+
 def test_a_changed_definition_does_not_go_on(monkeypatch):
     """An unfinished run is not continued by other code than it began with, which the plan says, unless the user says that it is the same.
     From then on it goes on with either; `layers`, on which a history does not rest, makes no difference."""
@@ -454,7 +464,7 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     run.csv.unlink()                                                                                    # as a kill may leave it
     there = results.publish(run, with_pictures=True, cut=True)                                          # trains nothing
     assert run.epochs_done == 1 and results.pictures(there).keys() == {"1"}
-    assert runs.length(there) == "1 of 3" and set(history(there).epoch) == {1} and history(run, progress=False).epoch.max() == 3
+    assert there.epochs_done == 1 and runs.length(there) == "1 of 3" and set(history(there).epoch) == {1} and history(run, progress=False).epoch.max() == 3
     figure = figures.Figure("fig2", regime="at", archs="vgg11", source="published", **small)
     plans.announce(figure.runs)
     t, picture = figures.table(figure), plt.figure()
