@@ -207,7 +207,7 @@ def _seeds(mine, picture) -> str:
 # %% ../nbs/16_figures.ipynb #000a3c51
 def _layers(figure, archs) -> list:
     "What the names of layers mean."
-    if not figure.spec.get("extra", "").startswith(("layers", "adaptive")): return []
+    if "layers" not in makers(figure.shows): return []
     names = dict(preact_resnet18="conv1 first convolution, s stage", vgg11="b block")
     pooled = "; large maps averaged to 4x4" * (figure.tag == "pooled")
     return [f"layers: {', '.join([*(n for a, n in names.items() if a in archs), 'h penultimate'])}{pooled}"]
