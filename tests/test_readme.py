@@ -1,5 +1,5 @@
 "What README.md says in numbers is what the published tables hold."
-import math, re, shutil
+import re, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from nc_robust import verdicts
@@ -84,12 +84,6 @@ def full(look, *names):
     t = pd.concat([pd.read_csv(FIGURES / f"{n}_cifar10.csv", comment="#") for n in names])
     return look(Evidence(t, 10))
 
-def nc1_of_test_images():
-    "At the end of AT and of ST, on clean images, then on attacked ones, where VGG11 under AT is told by seed."
-    end = lambda r, view, **one: each(lambda e: e.last(r, view, "nc1", "test"), f"fig2_{r}", **one)
-    by_seed = sorted(end("at", "perturbed", seed=s)[1] for s in (1, 2))
-    return [*end("at", "clean"), *end("st", "clean"), end("at", "perturbed")[0], *by_seed, *end("st", "perturbed")]
-
 def adaptive(view):
     "Test images, in percent, on which that layer of ST is right that is best under the attack on the network."
     best = lambda e: e.layers("st", "perturbed", "ncc_accuracy", "test").argmax()
@@ -107,11 +101,10 @@ def early_slopes(e):
     at, st = (np.log(v[:len(v) // 2]) for v in (e.layers(r, "clean", "nc1") for r in ("at", "st")))
     return np.divide(*(np.polyfit(range(len(v)), v, 1)[0] for v in (at, st)))
 
-def unrelated(*widths):
-    "Equiangular of ten centred means in random directions, averaged, for each width."
-    random = lambda p: torch.randn(10, p, generator=gen, dtype=torch.double)
+def unrelated(p):
+    "Equiangular of ten centred means in random directions of `p` dimensions, averaged."
     gen = torch.Generator().manual_seed(0)
-    return [np.mean([equiangular((m := random(p)) - m.mean(0)) for _ in range(200)]) for p in widths]
+    return np.mean([equiangular((m := torch.randn(10, p, generator=gen, dtype=torch.double)) - m.mean(0)) for _ in range(200)])
 
 def frozen_at_equal_fit():
     "On five hundred images a class, at the end: smallest and largest over seeds, for each network."
@@ -151,19 +144,6 @@ def robust_overfitting():
     of_accuracy = [of(a) for of in (lambda a: a.idxmax(), lambda a: 100 * a.max(), lambda a: 100 * a.iloc[-1]) for a in attacked]
     return of_accuracy + [v[20] / v.iloc[-1] for v in nc1]
 
-def fall_under_l2():
-    "AT on thirty images a class, three seeds: by how many points accuracy on attacked test images ends below its peak."
-    t = 100 * series(carried("at", seeds="1,2,3", norm="l2"), "perturbed", "accuracy", "test", ("arch",))
-    return (t.max(axis=1) - t.iloc[:, -1])[list(ARCHS)].tolist()
-
-def across_the_drops():
-    """AT, five hundred a class: how many times NC1 falls from epoch 70 to the end, and by how many points the mean of the last three robust
-    accuracies lies below that of the three before, smallest and largest over networks and seeds."""
-    t = carried("at", seeds="1,2", scale="subset")
-    nc1, robust = series(t, "clean", "nc1", by=("arch",)), 100 * series(t, "perturbed", "accuracy", "test", ("arch", "seed"))
-    lost = robust.loc[:, 50:70].mean(axis=1) - robust.loc[:, 80:].mean(axis=1)
-    return [*(nc1[70] / nc1[100])[list(ARCHS)], lost.min(), lost.max()]
-
 def frozen_turns(seeds=(), **change):
     """Of networks with frozen batch norm and 400 epochs: NC1 at the end over its least after all images are fit, smallest and largest.
     With a `change` ST alone, of `seeds`."""
@@ -191,16 +171,6 @@ def by_weight_decay():
     found = [end(a, s, 0.0) / end(a, s, 5e-4, p) for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32"))]
     return [min(found), max(found)]
 
-def by_decayed_layers():
-    """NC1 at the end of 400 epochs of ST without weight decay over that with it on the last layer, on all others and on all: smallest and
-    largest of networks and seeds. With frozen batch norm it rises from epoch 120 on where decay acts on the others, and only there."""
-    of = lambda regime, **more: series(carried(regime, seeds="1,2", lr=0.05, epochs=400, measure_every=40, **more), "clean", "nc1",
-                                       by=("arch", "seed"))
-    ways, none = [dict(decay_on=on) for on in ("last", "body", "all")], of("st", weight_decay=0.0)[400]
-    for way, rises in zip(ways, (False, True, True)):
-        assert len(v := of("st_frozen_bn", **way)) == 4 and ((v[400] > v[120]) == rises).all()
-    return [end for way in ways for end in (lambda v: (v.min(), v.max()))(none / of("st", **way)[400])]
-
 def by_weight_decay_under_at():
     "The same of AT with the paper's rate and schedule, seed by seed."
     end = lambda a, s, **more: Evidence(carried("at", a, s, lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40, **more),
@@ -220,18 +190,19 @@ def frozen_over_working():
              (end("trades", **l2), end("trades_frozen_bn", **l2))]
     return [f((frozen / working).agg(f.__name__) for working, frozen in pairs) for f in (min, max)]
 
-def at_by_rate():
-    "NC1 of AT at the rate of TRADES and at its own, seeds 1 and 2, for each network."
-    of = lambda a, s, lr: Evidence(carried("at", a, s, lr=lr), 10).last("at", "clean", "nc1")
-    return [of(a, s, lr) for a in ARCHS for s in (1, 2) for lr in (0.05, 0.1)]
-
-def subset_by_rate(seed=1):
-    """Five hundred a class: NC1 over that of AT at the rate of TRADES and at its own, of frozen and original for each network;
-    that of frozen at equal fit with the former."""
-    end = lambda r, a, **given: Evidence(carried(r, a, seed, scale="subset", **given), 10).last(r, "clean", "nc1")
-    ratios = [end(r, a) / end("at", a, lr=lr) for r in ("trades_frozen_bn", "trades") for lr in (0.05, 0.1) for a in ARCHS]
-    both = lambda a: pd.concat([carried(r, a, seed, scale="subset", lr=lr) for r, lr in (("at", 0.05), ("trades_frozen_bn", None))])
-    return ratios + [Evidence(both(a), 10).at_equal_fit("trades_frozen_bn") for a in ARCHS]
+def at_one_rate():
+    """Five hundred a class, AT at the rate of TRADES: NC1 of frozen and original TRADES over its own, and frozen at equal fit; for each
+    network smallest and largest over seeds."""
+    out = {k: [] for k in ("trades_frozen_bn", "trades", "fit")}
+    for a in ARCHS:
+        found = {k: [] for k in out}
+        for seed in (1, 2):
+            t = pd.concat([carried(r, a, seed, scale="subset", lr=0.05) for r in ("at", "trades", "trades_frozen_bn")])
+            e = Evidence(t, 10)
+            for r in ("trades_frozen_bn", "trades"): found[r].append(e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1"))
+            found["fit"].append(e.at_equal_fit("trades_frozen_bn"))
+        for k, v in found.items(): out[k] += [min(v), max(v)]
+    return out
 
 def as_in_the_paper():
     "NC1 over that of AT, with the paper's rate and schedule, smallest and largest over seeds: frozen, then original, where all fit."
@@ -258,16 +229,6 @@ def in_float32():
     turned = [sum(a != b for a, b in zip(one, judged(**w), strict=True)) for w in (
         dict(seeds=1, precision="fp32"), dict(seeds=2, precision="bf16"), dict(seeds=3, precision="bf16"))]
     return [turned[0], len(one), *turned[1:], ratios[0], ratios[-2], ratios[-1]]
-
-def near_a_threshold():
-    "The two claims of which three main numbers lie within 10 % of where their rules draw the line; of the others none does."
-    level = {1: 1, 4: 0.25, 5: 1, 8: 0.1, 9: 1.5, 10: 0.1 * math.acos(-1 / 9), 11: 0.02, 12: 0.05, 13: 3, 14: 1.5, 17: 1, 18: 10,
-             19: 0.3, 21: 0.02, 23: 1}
-    t = claims().query("verdict in ('holds', 'does not hold')")
-    t = t[t.claim.isin(level)]
-    near = t.claim[np.abs(np.log(t.value / t.claim.map(level))) < math.log(1.1)].tolist()
-    assert len(near) == 3
-    return sorted(set(near))
 
 def all_verdicts_stay(*figures, **what):
     changed, all_of_them = by_one_seed(*figures, **what)
@@ -303,10 +264,10 @@ NUMBERS = {
         lambda: [x for look in (accuracy_near, nc1_near) for x in (
                      *(each(look, "fig2_st", "fig16", seed=s)[0] for s in (1, 2)), each(look, "fig2_st", "fig16")[1])]
                 + [x for look in (nc1_near, accuracy_near) for x in each(look, "fig2_st", "fig16", data="cifar10_30")],
-    r"off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). For comparison, ten random vectors are ([\d.]+) off in nine dimensions, all that ten "
-    r"class means can span, and ([\d.]+) / ([\d.]+) off in the 128 / 256":
-        lambda: each(lambda e: e.last("st", "clean", "equiangular"), "fig2_st") + unrelated(9, 128, 256),
-    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's": lambda: each(lambda e: e.last("at", "clean", "equiangular"), "fig2_at"),
+    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). Ten random vectors are ([\d.]+) off in nine":
+        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + [unrelated(9)],
+    r"On clean \*test\* images NC1 ends at (\d+) / (\d+) \(ST: (\d+) / (\d+)\)":
+        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "nc1", "test"), f"fig2_{r}")],
     r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones, .* lie ([\d.]+) / ([\d.]+) rad apart "
     r"\(they begin so: ([\d.]+) / ([\d.]+) after":
         lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")] + value(10)
@@ -315,14 +276,14 @@ NUMBERS = {
     r"on (\d+) / (\d+) %":
         lambda: [100 * x for m, s in (("ncc_accuracy", "train"), ("ncc_accuracy", "test"), ("accuracy", "test"))
                  for x in each(lambda e: e.last("at", "perturbed", m, s), "fig2_at")],
-    r"cosines are ([\d.]+) / ([\d.]+) times as far off as those of AT, in the original ([\d.]+) / ([\d.]+) times \(on thirty images a "
-    r"class ([\d.]+) / ([\d.]+) and ([\d.]+) / ([\d.]+) times":
-        lambda: [x for data in ("cifar10_500", "cifar10_30") for r in ("trades_frozen_bn", "trades")
-                 for x in each(lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}",
-                               data=data)],
-    r"at equal fit ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) by seed": frozen_at_equal_fit,
-    r"at equal rate, too, ([\d.]+) and ([\d.]+) / ([\d.]+) and ([\d.]+);": lambda: [
-        subset_by_rate(seed)[k] for k in (-2, -1) for seed in (1, 2)],
+    r"cosines are ([\d.]+) / ([\d.]+) times as far off as those of AT, in the original ([\d.]+) / ([\d.]+) times":
+        lambda: [x for r in ("trades_frozen_bn", "trades") for x in each(
+            lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}")],
+    r"at equal fit ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+), and": frozen_at_equal_fit,
+    r"at equal rate, too, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+);": lambda: at_one_rate()["fit"],
+    r"multiples of frozen TRADES are ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+), those of the original ([\d.]+) to ([\d.]+) / ([\d.]+) "
+    r"to ([\d.]+) \(":
+        lambda: at_one_rate()["trades_frozen_bn"] + at_one_rate()["trades"],
     r"; on test images ([\d.]+) / ([\d.]+)\)":
         lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
                      "fig2_at", "fig4_trades_frozen_bn"),
@@ -331,9 +292,6 @@ NUMBERS = {
         robust_overfitting,
     r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_and_a_high_rate,
     r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
-    r"makes NC1 ([\d.]+) to ([\d.]+) times smaller on the last layer alone, ([\d.]+) to ([\d.]+) times on all others alone, ([\d.]+) "
-    r"to ([\d.]+) times on all;":
-        by_decayed_layers,
     r"with the paper's rate and schedule, it ends ([\d.]+) to ([\d.]+) times smaller": by_weight_decay_under_at,
     r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the learning rate drops ([\d.]+) to ([\d.]+) times in "
     r"PreActResNet18 and ([\d.]+) to ([\d.]+) times in VGG11":
@@ -341,22 +299,6 @@ NUMBERS = {
     r"is (\d+) to (\d+), once (\d+) times that of AT \(CIFAR-100: ([\d.]+) to ([\d.]+)\). .* publish it has ([\d.]+) to ([\d.]+) times, "
     r"and its class means are ([\d.]+) to ([\d.]+) times":
         over_at_on_cifar,
-    r"On all images \(one network\) robust accuracy falls from (\d+) to (\d+) % after": lambda: [
-        100 * full(lambda e: e.series("at", "perturbed", "accuracy", "test"), "fig2_at")[k] for k in (15, 35)],
-    r"two drops of the learning rate NC1 falls ([\d.]+) / ([\d.]+) times for ([\d.]+) to ([\d.]+) points of robust": across_the_drops,
-    r"under l2 on thirty images a class it falls by ([\d.]+) / ([\d.]+) points": fall_under_l2,
-    r"AT at that rate has less NC1 in PreActResNet18 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+); .* "
-    r"and more in VGG11 \(([\d.]+) for ([\d.]+) and ([\d.]+) for ([\d.]+)\)":
-        at_by_rate,
-    r"frozen has ([\d.]+) / ([\d.]+) times the NC1 of AT at the rate of TRADES, ([\d.]+) / ([\d.]+) times that at AT's own; the original "
-    r"([\d.]+) / ([\d.]+) and ([\d.]+) / ([\d.]+) times. At equal fit and one rate frozen has ([\d.]+) / ([\d.]+) times":
-        subset_by_rate,
-    r"With seed 2 it is alike: ([\d.]+) / ([\d.]+) and ([\d.]+) / ([\d.]+) times, the original ([\d.]+) / ([\d.]+) and ([\d.]+) / "
-    r"([\d.]+), at equal fit and one rate ([\d.]+) / ([\d.]+) \(":
-        lambda: subset_by_rate(seed=2),
-    r"test\* images NC1 ends at (\d+) / (\d+) on clean ones \(ST: (\d+) / (\d+)\), (\d+) / (\d+) to (\d+) on attacked ones \(ST: (\d+) / "
-    r"(\d+)\)":
-        nc1_of_test_images,
     r"most of the way, ([\d.]+) of the angle between two classes": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
     r"as in the paper's release: ([\d.]+) / ([\d.]+) times": lambda: value(13, regime="trades_frozen_bn"),
@@ -382,7 +324,6 @@ NUMBERS = {
     r"(\d+) / (\d+) % under one on that layer": lambda: adaptive("adaptive"),
     r"first layer under one on itself: ([\d.]+) / ([\d.]+) %": lambda: each(
         lambda e: 100 * e.layers("st", "adaptive", "ncc_accuracy", "test")[0], "adaptive"),
-    r"three hang on a number within 10 % of its threshold .#(\d+) twice, #(\d+); #2 and #7 not": near_a_threshold,
     r"TRADES of VGG11 took (\d+) s an epoch where ([\d.]+) was measured and (\d+) s on .* \(in strict float32 (\d+) s on both\)":
         published_trades_loop,
     r"over all of them ([\d.]+) / ([\d.]+) times": lambda: value(17),
