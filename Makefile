@@ -1,7 +1,7 @@
 # make figure            fig 2, regime at, on the embedded digits (under 5 minutes on 2 cores, after set-up)
 # make figure FIG=fig4 ARGS='-p norm l2'
 # make figures           all of them; ARGS='figures=fig2,fig5' for some
-# make publish claims    what they show, into figures/ and README.md
+# make publish claims    what they show, into figures/ and README.md; ARGS='scale=pilot dataset=folder:... seeds=1,2' for other than quick
 # make bench             how fast
 # make test              everything CI runs
 PYTHON ?= python3
@@ -48,10 +48,10 @@ lab: env
 	$(BIN)/jupyter lab nbs
 
 figures: env
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --nolock --keep-going --rerun-triggers mtime params --rerun-incomplete --config scale=quick $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --nolock --keep-going --show-failed-logs --rerun-triggers mtime params --rerun-incomplete --config scale=quick $(ARGS)
 
 publish: env
-	$(BIN)/python -c 'from nc_robust.figures import FIGURES, Figure, publish; [publish(Figure(f, scale="quick")) for f in FIGURES]'
+	$(BIN)/python -c 'import sys; from nc_robust.figures import planned, publish; [publish(f) for f in planned(**dict(scale="quick") | dict(a.split("=", 1) for a in sys.argv[1:])).values()]' $(ARGS)
 
 claims: env
 	$(BIN)/python -c 'from pathlib import Path; from nc_robust.verdicts import write_readme; write_readme(Path("figures"), Path("README.md"))'

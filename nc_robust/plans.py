@@ -16,9 +16,9 @@ from .checks import NORMS, choice
 from .config import ARCHS, DATASETS, KNOWN_ARCHS, PRECISIONS, REGIMES, SCALES, Config, configure, from_text, identity, listed
 from .data import batches, generator, pixels
 from .files import read_head
-from .machine import changed, cores, provenance, small, stop_requests, threads
+from .machine import changed, cores, provenance, small, stop_requests, threads, usable_device
 from .replay import fast_step
-from .results import extra, table_name
+from .results import EXTRAS, extra, pictures, table_name
 from .runs import Run, Stopped, countdown, finished, history, length, published, same_code, trained
 from .train import regime, start
 
@@ -60,7 +60,7 @@ def apart(todo: list, max_minutes: float = None) -> bool:
 def _todo(runs, table):
     "(run, epochs to train) for each of `runs` that must be trained for its `table`; `published` raises what it raises."
     if runs[0].source == "published":
-        for r in runs: published(r, "history" if table == "pictures" else table)
+        for r in runs: pictures(r) if table == "pictures" else published(r, table)
         return []
     needed = [r for r in runs if table != "history" and finished(r) and not r.table_file(table).exists()]
     lost = {r.name: n for r in needed if (n := r.c.epochs - trained(r))}
@@ -128,39 +128,44 @@ USAGE = f"""nc-robust-run key=value ...     trains or resumes one run and prints
   scale={'|'.join(SCALES)}
   dataset={'|'.join(DATASETS)}|folder:<path>  data_root=<path>  classes=10|100: which data of the scale
   norm={'|'.join(NORMS)}  eps=8/255  epochs=... and every other field of Config      device=cpu
+  tables={','.join(EXTRAS)}: measured on the finished network, whose weights they need
   max_minutes=60  stops cleanly, with exit status 75; the same command goes on      quiet=true  a line an epoch instead of a bar"""
-KEYS = (*(f.name for f in fields(Config)), "scale", "classes", "data_root", "device", "max_minutes", "quiet")
+KEYS = (*(f.name for f in fields(Config)), "scale", "classes", "data_root", "device", "tables", "max_minutes", "quiet")
 
 def main(arguments: list = None):
     "Command line: `key=value` for each of `KEYS`; trains or resumes the run and prints its folder."
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0] in ("-h", "--help", "help"): print(USAGE); return
     try:
-        run, options = _parsed(words)
+        run, tables, minutes, options = _parsed(words)
         _name_others([run]); _name_changes([run])
-        history(run, **options)
+        left = countdown(minutes)
+        history(run, left(), **options)
+        for name in tables: extra(run, name, max_minutes=left(), **options)
     except Stopped as e: print(f"Stopped: {e}", file=sys.stderr); sys.exit(os.EX_TEMPFAIL)
     except (ValueError, OSError, RuntimeError) as e: sys.exit(f"{type(e).__name__}: {e}")
     print(run.folder)
 
 # %% ../nbs/14_plans.ipynb #12a00001
 def _parsed(words):
-    "The run that `words` name, and how to train it."
+    "The run that `words` name, the tables to measure, the minutes there are, and how to train it."
     given = {}
     for k, found, v in (w.partition("=") for w in words):
         if not found: raise ValueError(f"expected key=value, got {k!r}")
         if choice("key", k, KEYS) in given: raise ValueError(f"{k} is given twice")
         given[k] = from_text(v, k)
-    root, device, minutes, quiet = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet"))
+    root, device, minutes, quiet, names = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet", "tables"))
     choice("quiet", quiet, (True, False, None))
+    tables = [choice("table", n, EXTRAS) for n in listed("tables", names)] if names is not None else []
     c = configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given)
     run = Run(c, root, device=device, exact="precision" in given)
-    return run, dict(max_minutes=minutes, progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
+    return run, tables, minutes, dict(progress=not quiet, on_epoch=(lambda n: print("epoch", n, flush=True)) if quiet else None)
 
 # %% ../nbs/14_plans.ipynb #30dce227
 def arguments(run: Run) -> list:
-    "The arguments with which `main` trains `run`: all of its configuration."
-    given = asdict(run.c) | dict(scale="paper", quiet=True, device=run.device, data_root=run.data_root and str(run.data_root))
+    "The arguments with which `main` trains `run`: all of its configuration; the device, if it is not the one this machine would take."
+    device = run.device if run.device != usable_device() else None
+    given = asdict(run.c) | dict(scale="paper", quiet=True, device=device, data_root=run.data_root and str(run.data_root))
     return [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items() if v is not None]
 
 # %% ../nbs/14_plans.ipynb #5d1f0a1a

@@ -49,7 +49,7 @@ METRICS = {  # metric: (axis label, axis); a share is drawn from 0 to 1 everywhe
     "accuracy": ("accuracy", "share"), "loss": ("cross-entropy", "log"), "kl": ("KL(clean || view)", "log"), "nc1": ("NC1", "log"),
     "equinorm": ("NC2 equinorm\n(sd, units of h)", "log"), "equinorm_cv": ("NC2 equinorm\n(sd / mean)", "log"),
     "equiangular": ("NC2\nequiangular", "log"),
-    "nc3": ("NC3", "log"), "nc3_frobenius": ("NC3 (Frobenius)", "log"), "nc4": ("NC4", "share"),
+    "nc3": ("NC3\n(unit rows)", "log"), "nc3_frobenius": ("NC3\n(Frobenius)", "log"), "nc4": ("NC4", "share"),
     "ncc_accuracy": ("NCC accuracy", "share"), "ncc_match": ("NCC-network match", "share"),
     "success": ("target reached\n(ST)", "share"),
     "simplex_similarity": ("angle between\ncentred means (rad)", "linear"), "angular_distance": ("angle between\nmeans (rad)", "linear"),
@@ -266,6 +266,7 @@ def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
     "test": dict(metrics=FIG2, views=("clean", "perturbed"), split="test"),
     "classifier": dict(metrics=("equinorm_cv", "equiangular"), views=("weights", "clean")),
+    "released": dict(metrics=("equinorm_cv", "nc3_frobenius")),          # as its code computes them, not its text
 }
 ANGLES = dict(  # figures 3 and 10, of two regimes in one panel
     metrics=(("success", ("targeted",)), "simplex_similarity", "angular_distance"), views=("targeted", "perturbed"), by=("arch",),
@@ -336,11 +337,11 @@ def by_class(t: pd.DataFrame, marks=None):
         for metric, view in row[1:]:
             g = column[1][(column[1].metric == metric) & column[1].value.notna()]
             g = g.assign(place=g.groupby("seed").value.rank(method="first", ascending=False))
-            curve(ax, g, "place", view, marker="", label=dict(clean="clean, by label", predicted="perturbed, by predicted class")[view])
+            curve(ax, g, "place", view, marker="", ls="-", label=dict(clean="clean, by label", predicted="perturbed, by predicted class")[view])
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
         never = (column[1][column[1].metric == "count"].value == 0).sum() / column[1].seed.nunique()
         if row[1][0] == "count" and never:
-            ax.annotate(f"never predicted: {never:.0f}", (0.98, 0.7), xycoords="axes fraction", ha="right", fontsize=6, color="0.2")
+            ax.annotate(f"never predicted: {never:g}{' a seed' if never % 1 else ''}", (0.98, 0.7), xycoords="axes fraction", ha="right", fontsize=6, color="0.2")
     return grid(rows, columns_of(t, "regime", "arch"), "class, each curve sorted", draw, height=1.4)
 
 # %% ../nbs/15_plots.ipynb #0d3ab40b

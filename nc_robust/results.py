@@ -15,7 +15,7 @@ from .machine import joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
 from .runs import (Run, Stopped, countdown, final_state, finished, history, locked, published, remake_table, same_data,
-                   same_run, whole_table, write_table)
+                   same_run, trained, whole_table, write_table)
 from .train import start
 
 # %% ../nbs/13_results.ipynb #792673ec
@@ -82,7 +82,9 @@ def pictures(run: Run) -> dict:
     them, `ValueError` for a damaged file."""
     path = run.folder / "pictures.json.gz"
     if run.source == "published":
-        if not path.exists(): raise FileNotFoundError(f"{run.name} is published without its pictures; source='runs' trains it")
+        if not path.exists():
+            published(run)
+            raise FileNotFoundError(f"{run.name} is published without its pictures; source='runs' trains it")
         try: found = json.loads(gzip.decompress(path.read_bytes()))
         except (OSError, EOFError, zlib.error, ValueError) as e: raise ValueError(f"{path} is damaged ({e}); git restores it") from e
         return {e: {k: torch.tensor(v) for k, v in p.items()} for e, p in found.items()}
@@ -98,6 +100,8 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     else:
         raise ValueError(f"{run.name} has {run.epochs_done} of {run.c.epochs} epochs; only finished runs are published "
                          "(cut=True: also one that will not go on)")
+    if with_pictures and trained(run) < run.epochs_done:
+        raise ValueError(f"{run.name} has no weights any more, and pictures are kept with them; bring its state.pt along or leave them out")
     folder = runs_root("published") / run.name
     for f in run.tables(): same_run(f, read_table(f))                         # a damaged or foreign one is named, nothing is published
     for f in run.tables(): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))

@@ -477,11 +477,24 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     assert there == f"VGG11 of width 8; {figures._machines(read_head(run.csv)['hardware'])}"
     assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
 
+def test_the_command_line_measures_the_tables_asked_for(done):
+    "It needs the weights for that, as pictures do: without them a table that is there is read, and pictures are not published."
+    (run, _), words = done, plans.arguments(done[0])
+    main([*words, "tables=predicted"])
+    measured = run.table_file("predicted").read_bytes()
+    assert not run.table_file("layers").exists() and not [w for w in words if w.startswith("device=")]
+    run.state_file.unlink()
+    main([*words, "tables=predicted"])
+    assert run.table_file("predicted").read_bytes() == measured and not run.state_file.exists()
+    with pytest.raises(ValueError, match="no weights any more.*bring its state.pt"): results.publish(run, with_pictures=True)
+
 def test_what_is_not_published_is_said_at_once(monkeypatch, tmp_path):
     "The plan names the setting in which the nearest published run differs; a damaged table has a remedy."
     ask = lambda **k: figures.setup("fig2", dict(scale="quick", source="published", archs="vgg11") | k)
     with pytest.raises(FileNotFoundError, match=r"nearest.* has seed [123] \(9 was asked for\); source='runs'"): ask(seeds=9)
     with pytest.raises(FileNotFoundError, match=r"nearest.* has epochs 300 \(7 was asked for\)"): ask(epochs=7)
+    large = dict(scale="subset", dataset="folder:cifar10", source="published")
+    with pytest.raises(FileNotFoundError, match="without its pictures; source='runs' trains it"): figures.setup("fig1", large)
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
     run = figures.Figure("fig2", scale="quick", source="published", archs="vgg11").runs[0]
     run.folder.mkdir(parents=True); run.csv.write_bytes(b"half")
