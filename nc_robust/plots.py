@@ -337,11 +337,13 @@ def by_class(t: pd.DataFrame, marks=None):
         for metric, view in row[1:]:
             g = column[1][(column[1].metric == metric) & column[1].value.notna()]
             g = g.assign(place=g.groupby("seed").value.rank(method="first", ascending=False))
-            curve(ax, g, "place", view, marker="", ls="-", label=dict(clean="clean, by label", predicted="perturbed, by predicted class")[view])
+            said = dict(clean="clean, by label", predicted="perturbed, by predicted class")[view]
+            curve(ax, g, "place", view, marker="", ls="-", label=said)
         if marks and row[1][0] in marks: level(ax, *marks[row[1][0]])
         never = (column[1][column[1].metric == "count"].value == 0).sum() / column[1].seed.nunique()
         if row[1][0] == "count" and never:
-            ax.annotate(f"never predicted: {never:g}{' a seed' if never % 1 else ''}", (0.98, 0.7), xycoords="axes fraction", ha="right", fontsize=6, color="0.2")
+            ax.annotate(f"never predicted: {never:g}" + (" a seed" if never % 1 else ""), (0.98, 0.7), xycoords="axes fraction",
+                        ha="right", fontsize=6, color="0.2")
     return grid(rows, columns_of(t, "regime", "arch"), "class, each curve sorted", draw, height=1.4)
 
 # %% ../nbs/15_plots.ipynb #0d3ab40b
