@@ -94,9 +94,9 @@ def test_killed_make_figures_goes_on(tmp_path):
     assert again.returncode == 0, again.stderr[-2000:]
     assert (out / "claims.csv").exists() and len(list(kept.glob("*/finished"))) == 2
     said = lambda *more: subprocess.check_output([*command, *more], env=env, stderr=subprocess.STDOUT, text=True, timeout=240)
-    assert "Nothing to be done" in said()
+    assert "Nothing to be done" in said() and "Nothing to be done" in said("max_minutes=5")
     other = said("seeds=2", "--dry-run")                                                             # other seeds are drawn anew
-    assert "params have changed" in other and "rule claims" in other and "rule claims" not in said("figures=fig1", "--dry-run")
+    assert "params have changed" in other and "rule claims" in other and "rule claims" not in said("figures=fig1", "seeds=2,3", "--dry-run")
 
 def test_cells_have_names_of_their_own():
     "No two cells of a notebook share an id: JupyterLab and git tell cells apart by it."
