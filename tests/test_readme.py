@@ -33,20 +33,13 @@ def test_bold_words_are_the_verdicts(number, regime, words, verdicts):
     found = claims(number, regime=regime).set_index("arch").verdict[list(ARCHS)]
     assert list(found.replace({"holds": "yes", "does not hold": "no", "not reached": "not-reached"})) == verdicts.split()
 
-@pytest.mark.parametrize("machine", ["epyc", "xeon"])
-def test_speed_in_the_readme_is_the_benchmark(machine):
-    "Every number of README's speed table is the ratio in `figures/bench_<machine>.csv`, to one digit after the point."
-    t = pd.read_csv(FIGURES / f"bench_{machine}.csv", comment="#")
-    t = t[t["size"] == 32]
-    def ratio(table, regime, arch, precision):
-        mine = t[(t.table == table) & (t.arch == arch) & (t.version == f"fast {precision}") & ((t.regime == regime) | (table == "attack"))]
-        return f"{mine.ratio.item():.1f}"
-    rows = re.findall(r"^\| (ST|AT|TRADES|PGD on a finished network) \|" + r" (\S+) / (\S+) \|" * 4 + "$", README, re.M)
-    assert len(rows) == 4
-    for name, *shown in rows:
-        where = ("attack", None) if name.startswith("PGD") else ("steps", name.lower())
-        mine = shown[:4] if machine == "epyc" else shown[4:]
-        assert mine == [ratio(*where, arch, p) for arch in ARCHS for p in ("fp32", "bf16")], name
+def speed_on_cpus():
+    """How many times as fast full-width steps are as the published loop, smallest and largest of networks and processors: AT in float32 and
+    bfloat16, TRADES likewise."""
+    t = pd.concat([pd.read_csv(FIGURES / f"bench_{m}.csv", comment="#") for m in ("epyc", "xeon")])
+    t = t[(t["size"] == 32) & (t.table == "steps")].set_index(["regime", "version"]).ratio
+    assert t["st", "fast fp32"].max() < 1.1
+    return [of(t[r, f"fast {p}"]) for r in ("at", "trades") for p in ("fp32", "bf16") for of in (min, max)]
 
 def test_speed_on_a_gpu_in_the_readme_is_the_benchmark():
     "Seconds an epoch and both ratios are those of `figures/bench_h200.csv`; the first words say in which way the step was made."
@@ -124,24 +117,21 @@ def at_equal_loss():
     return [of(found) for found in (end, *before) for of in (min, max)]
 
 def over_at_on_cifar():
-    """Each seed of TRADES over AT: NC1 with batch norm frozen, on CIFAR-10 smallest, second largest and largest, on CIFAR-100 smallest and
-    largest; NC1 and equiangular of the original on both, smallest and largest."""
-    def ratios(regime, metric, **what):
-        t = carried(f"at,{regime}", **what)
-        end = series(t, "clean", metric, by=("arch", "seed", "regime")).iloc[:, -1].unstack("regime")
-        return (end[regime] / end["at"]).tolist()
-    ten = dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset")
-    hundred = dict(seeds="1,2", dataset="folder:cifar100"),
-    found = lambda sets, *look: sorted(r for what in sets for r in ratios(*look, **what))
-    frozen, rest = found(ten, "trades_frozen_bn", "nc1"), [
-        found(hundred, "trades_frozen_bn", "nc1"), *(found(ten + hundred, "trades", m) for m in ("nc1", "equiangular"))]
-    return [frozen[0], *frozen[-2:], *(v[i] for v in rest for i in (0, -1))]
+    """NC1 of each seed of TRADES over AT: with batch norm frozen, on CIFAR-10 smallest, second largest and largest, on CIFAR-100 smallest
+    and largest; of the original on both."""
+    def ratios(regime, sets):
+        tables = [series(carried(f"at,{regime}", **what), "clean", "nc1", by=("arch", "seed", "regime")) for what in sets]
+        return sorted(x for end in (t.iloc[:, -1].unstack("regime") for t in tables) for x in end[regime] / end["at"])
+    ten = [dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset")]
+    hundred = [dict(seeds="1,2", dataset="folder:cifar100")]
+    frozen, small, original = ratios("trades_frozen_bn", ten), ratios("trades_frozen_bn", hundred), ratios("trades", ten + hundred)
+    return [frozen[0], *frozen[-2:], small[0], small[-1], original[0], original[-1]]
 
 def robust_overfitting():
-    """AT, five hundred a class: the epochs at which accuracy on attacked test images peaks, the peaks, the ends, in percent; NC1 at epoch
+    """AT, five hundred a class: the peaks of accuracy on attacked test images in percent, their epochs, the ends; NC1 at epoch
     20 over that at the end."""
     attacked, nc1 = (each(lambda e: e.series("at", *k), "fig2_at") for k in (("perturbed", "accuracy", "test"), ("clean", "nc1")))
-    of_accuracy = [of(a) for of in (lambda a: a.idxmax(), lambda a: 100 * a.max(), lambda a: 100 * a.iloc[-1]) for a in attacked]
+    of_accuracy = [of(a) for of in (lambda a: 100 * a.max(), lambda a: a.idxmax(), lambda a: 100 * a.iloc[-1]) for a in attacked]
     return of_accuracy + [v[20] / v.iloc[-1] for v in nc1]
 
 def frozen_turns(seeds=(), **change):
@@ -204,13 +194,15 @@ def at_one_rate():
         for k, v in found.items(): out[k] += [min(v), max(v)]
     return out
 
-def as_in_the_paper():
-    "NC1 over that of AT, with the paper's rate and schedule, smallest and largest over seeds: frozen, then original, where all fit."
+def as_in_the_paper(metric="nc1", by_arch=True):
+    """A metric of TRADES over AT's, with the paper's rate and schedule, where all fit: smallest and largest over seeds (and networks),
+    frozen, then original."""
     t = carried("at,trades,trades_frozen_bn", seeds="1,2", lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40)
     each = {a: [Evidence(t[(t.arch == a) & (t.seed == s)], 10) for s in (1, 2)] for a in ARCHS}
     assert all(e.fit(r).loc[280:].min() == 1 for es in each.values() for e in es for r in ("at", "trades", "trades_frozen_bn"))
-    return [of(e.last(r, "clean", "nc1") / e.last("at", "clean", "nc1") for e in es)
-            for r in ("trades_frozen_bn", "trades") for es in each.values() for of in (min, max)]
+    sets = list(each.values()) if by_arch else [sum(each.values(), [])]
+    return [of(e.last(r, "clean", metric) / e.last("at", "clean", metric) for e in es)
+            for r in ("trades_frozen_bn", "trades") for es in sets for of in (min, max)]
 
 def by_one_seed(numbers, seeds="1,2,3", **what):
     "Of all verdicts of these figures, how many differ between seed 1 and all `seeds`."
@@ -218,54 +210,67 @@ def by_one_seed(numbers, seeds="1,2,3", **what):
     return [sum(a != b for a, b in zip(one, more, strict=True)), len(one)]
 
 def in_float32():
-    "NC1 in float32 over that in bfloat16, where both are published: smallest, second largest, largest; and verdicts that float32 turns."
+    "NC1 in float32 over that in bfloat16, where both are published: smallest, second largest, largest."
     end = lambda c, p: Evidence(carried(*c, precision=p), 10).last(c[0], "clean", "nc1")
     cases = [(r, a, s) for r in ("st", "at", "trades", "trades_frozen_bn") for a in ARCHS for s in (1, 2, 3)
              if plan(r, a, s, "pilot", dataset="folder:cifar10", precision="fp32", source="published")[0].csv.exists()]
     ratios = sorted(end(c, "fp32") / end(c, "bf16") for c in cases)
     assert len(cases) == 14
-    judged = lambda **what: verdicts.published((2, 3, 4, 11, 12, 16), scale="pilot", dataset="folder:cifar10", **what).verdict
-    one = judged(seeds=1, precision="bf16")
-    turned = [sum(a != b for a, b in zip(one, judged(**w), strict=True)) for w in (
-        dict(seeds=1, precision="fp32"), dict(seeds=2, precision="bf16"), dict(seeds=3, precision="bf16"))]
-    return [turned[0], len(one), *turned[1:], ratios[0], ratios[-2], ratios[-1]]
+    return [ratios[0], ratios[-2], ratios[-1]]
 
-def all_verdicts_stay(*figures, **what):
-    changed, all_of_them = by_one_seed(*figures, **what)
-    assert changed == 0
-    return [all_of_them]
-
-def published_trades_loop():
-    "Seconds an epoch of VGG11: as measured with the ratio, the ratio, in the earlier measurement, and in strict float32, alike in both."
-    t = pd.read_csv(FIGURES / "bench_h200.csv", comment="#").query("regime == 'trades' and arch == 'vgg11'").set_index("version")
-    seconds = t.seconds_per_epoch
-    assert f"{seconds['strict fp32']:.0f}" == f"{seconds['earlier strict fp32']:.0f}"
-    return [seconds["plain fp32"], t.ratio["fast bf16"], seconds["earlier plain fp32"], seconds["strict fp32"]]
+def changed_by_seeds():
+    "How many verdicts change, of how many, when the other seeds join seed 1; on the two largest sets none does."
+    cifar, hundred = (2, 3, 4, 11, 12, 16), (6, 7, 8, 9, 10, 13, 14)
+    ten = dict(dataset="folder:cifar10")
+    for figures, what in ((cifar, dict(scale="subset", **ten)), ((6, 8, 10), dict(scale="pilot", dataset="folder:cifar100"))):
+        assert by_one_seed(figures, "1,2", **what)[0] == 0
+    return (by_one_seed((2, 3, 4, 5, 11, 12, 15, 16), scale="quick") + by_one_seed(hundred, scale="quick")
+            + by_one_seed(cifar, scale="pilot", **ten))
 
 NUMBERS = {
-    r"on digits (\d+) of (\d+) verdicts change when seeds 2 and 3 join seed 1":
-        lambda: by_one_seed((2, 3, 4, 5, 11, 12, 15, 16), scale="quick"),
-    r"(\d+) of (\d+) verdicts of seed 1, seeds 2 and 3 turn (\d+) and (\d+); NC1 is ([\d.]+) to ([\d.]+) times that in bfloat16, once "
-    r"([\d.]+)":
-        in_float32,
-    r"on `digits100` .pairs of digits. (\d+) of (\d+);": lambda: by_one_seed((6, 7, 8, 9, 10, 13, 14), scale="quick"),
-    r"on thirty CIFAR-10 images a class (\d+) of (\d+);":
-        lambda: by_one_seed((2, 3, 4, 11, 12, 16), scale="pilot", dataset="folder:cifar10"),
-    r"on five hundred none of (\d+),": lambda: all_verdicts_stay((2, 3, 4, 11, 12, 16), "1,2", scale="subset", dataset="folder:cifar10"),
-    r"on CIFAR-100 none of (\d+) when seed 2 does":
-        lambda: all_verdicts_stay((6, 8, 10), "1,2", scale="pilot", dataset="folder:cifar100"),
-    r"paper's 23 claims (\d+) are judged here": lambda: [claims().claim.nunique()],
-    r"TRADES: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
-        lambda: [(claims().verdict == v).sum() if v else len(claims()) for v in ("holds", None, "does not hold", "not reached")],
+    r"on digits (\d+) of (\d+) verdicts change, on `digits100` .pairs of digits. (\d+) of (\d+), on thirty CIFAR-10 images a class (\d+) "
+    r"of (\d+), on five":
+        changed_by_seeds,
+    r"images (\d+) of the paper's 23 claims are judged: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
+        lambda: [claims().claim.nunique(), *((claims().verdict == v).sum() if v else len(claims())
+                                             for v in ("holds", None, "does not hold", "not reached"))],
+    r"quarter of the radius \(2/255\) (\d+) to (\d+) / (\d+) % are still right and NC1 is (\d+) to (\d+) / (\d+) times the clean one; on "
+    r"thirty images a class (\d+) / (\d+) % and ([\d.]+) / ([\d.]+) times":
+        lambda: [x for look in (accuracy_near, nc1_near) for x in (
+                     *sorted(each(look, "fig2_st", "fig16", seed=s)[0] for s in (1, 2)), each(look, "fig2_st", "fig16")[1])]
+                + [x for look in (accuracy_near, nc1_near) for x in each(look, "fig2_st", "fig16", data="cifar10_30")],
+    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's \(ST: ([\d.]+) / ([\d.]+)\); those of ten random vectors ([\d.]+) in the nine "
+    r"dimensions that ten means can span, ([\d.]+) / ([\d.]+) in all":
+        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")]
+                + [unrelated(p) for p in (9, 128, 256)],
+    r"Cosines are ([\d.]+) / ([\d.]+) times as far off as AT's frozen, ([\d.]+) / ([\d.]+) times in the original \(thirty images a class, "
+    r"400 epochs: ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times":
+        lambda: [x for r in ("trades_frozen_bn", "trades") for x in each(
+            lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}")]
+                + as_in_the_paper("equiangular", by_arch=False),
+    r"; on test images ([\d.]+) / ([\d.]+)\. As":
+        lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
+                     "fig2_at", "fig4_trades_frozen_bn"),
+    r"frozen TRADES has ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) times its NC1, the original ([\d.]+) to ([\d.]+) / ([\d.]+) to "
+    r"([\d.]+) \(":
+        lambda: at_one_rate()["trades_frozen_bn"] + at_one_rate()["trades"],
+    r"images falls from (\d+) / (\d+) % \(epoch (\d+) / (\d+)\) to (\d+) / (\d+) %, NC1 of training images (\d+) / (\d+) times from epoch "
+    r"20":
+        robust_overfitting,
+    r"NC1 rises again, ([\d.]+) to ([\d.]+) times, after": turns_with_weight_decay_and_a_high_rate,
+    r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it under ST \(.*?\), ([\d.]+) to ([\d.]+) times under AT":
+        lambda: by_weight_decay() + by_weight_decay_under_at(),
+    r"value of the loss it is ([\d.]+) to (\d+) times at the end, but before the learning rate drops ([\d.]+) to ([\d.]+) / ([\d.]+) to "
+    r"([\d.]+) times":
+        at_equal_loss,
+    r"images is (\d+) to (\d+), once (\d+) times that of AT \(CIFAR-100: ([\d.]+) to ([\d.]+)\).*\(NC1 ([\d.]+) to ([\d.]+) times\)":
+        over_at_on_cifar,
+    r"AT is ([\d.]+) to ([\d.]+) times as fast in float32, ([\d.]+) to ([\d.]+) in bfloat16, TRADES ([\d.]+) to ([\d.]+) and ([\d.]+) to "
+    r"([\d.]+), ST":
+        speed_on_cpus,
+    r"seed does: NC1 is ([\d.]+) to ([\d.]+) times, once ([\d.]+) \(": in_float32,
     r"NC1 on clean images is ([\d.]+) / ([\d.]+). On attacked ones it is (\d+) / (\d+) times as large, and ([\d.]+) / ([\d.]+) % of":
         lambda: each(lambda e: e.last("st", "clean", "nc1"), "fig2_st") + value(18) + each(attacked, "fig2_st"),
-    r"quarter of the radius \(2/255\) (\d+) and (\d+) .by seed. / (\d+) % are still classified rightly, and NC1 is (\d+) and (\d+) / (\d+) "
-    r"times that on clean images. On thirty images a class it is ([\d.]+) / ([\d.]+) times, and (\d+) / (\d+) % are right":
-        lambda: [x for look in (accuracy_near, nc1_near) for x in (
-                     *(each(look, "fig2_st", "fig16", seed=s)[0] for s in (1, 2)), each(look, "fig2_st", "fig16")[1])]
-                + [x for look in (nc1_near, accuracy_near) for x in each(look, "fig2_st", "fig16", data="cifar10_30")],
-    r"cosines are ([\d.]+) / ([\d.]+) off a simplex's \(ST: ([\d.]+) / ([\d.]+)\). Ten random vectors are ([\d.]+) off in nine":
-        lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")] + [unrelated(9)],
     r"On clean \*test\* images NC1 ends at (\d+) / (\d+) \(ST: (\d+) / (\d+)\)":
         lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "nc1", "test"), f"fig2_{r}")],
     r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones, .* lie ([\d.]+) / ([\d.]+) rad apart "
@@ -276,29 +281,9 @@ NUMBERS = {
     r"on (\d+) / (\d+) %":
         lambda: [100 * x for m, s in (("ncc_accuracy", "train"), ("ncc_accuracy", "test"), ("accuracy", "test"))
                  for x in each(lambda e: e.last("at", "perturbed", m, s), "fig2_at")],
-    r"cosines are ([\d.]+) / ([\d.]+) times as far off as those of AT, in the original ([\d.]+) / ([\d.]+) times":
-        lambda: [x for r in ("trades_frozen_bn", "trades") for x in each(
-            lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}")],
     r"at equal fit ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+), and": frozen_at_equal_fit,
-    r"at equal rate, too, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+);": lambda: at_one_rate()["fit"],
-    r"multiples of frozen TRADES are ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+), those of the original ([\d.]+) to ([\d.]+) / ([\d.]+) "
-    r"to ([\d.]+) \(":
-        lambda: at_one_rate()["trades_frozen_bn"] + at_one_rate()["trades"],
-    r"; on test images ([\d.]+) / ([\d.]+)\)":
-        lambda: each(lambda e: e.last("trades_frozen_bn", "clean", "nc1", "test") / e.last("at", "clean", "nc1", "test"),
-                     "fig2_at", "fig4_trades_frozen_bn"),
+    r"at equal rate, too, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) \(": lambda: at_one_rate()["fit"],
     r"early layers \(([\d.]+) / ([\d.]+) times as fast": lambda: each(early_slopes, "fig11"),
-    r"peaks at epoch (\d+) / (\d+) of 100, at (\d+) / (\d+) %, and ends at (\d+) / (\d+) %; NC1 .* falls (\d+) / (\d+) times from epoch 20":
-        robust_overfitting,
-    r"turns some time after every image is fit and rises ([\d.]+) to ([\d.]+) times": turns_with_weight_decay_and_a_high_rate,
-    r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it than without": by_weight_decay,
-    r"with the paper's rate and schedule, it ends ([\d.]+) to ([\d.]+) times smaller": by_weight_decay_under_at,
-    r"value of the loss it is ([\d.]+) to (\d+) times at the end, before the learning rate drops ([\d.]+) to ([\d.]+) times in "
-    r"PreActResNet18 and ([\d.]+) to ([\d.]+) times in VGG11":
-        at_equal_loss,
-    r"is (\d+) to (\d+), once (\d+) times that of AT \(CIFAR-100: ([\d.]+) to ([\d.]+)\). .* publish it has ([\d.]+) to ([\d.]+) times, "
-    r"and its class means are ([\d.]+) to ([\d.]+) times":
-        over_at_on_cifar,
     r"most of the way, ([\d.]+) of the angle between two classes": lambda: each(angle_left, "fig3")[:1],
     r"the attack arrives for (\d+) % only": lambda: each(lambda e: 100 * e.last("st", "targeted", "success"), "fig3")[1:],
     r"as in the paper's release: ([\d.]+) / ([\d.]+) times": lambda: value(13, regime="trades_frozen_bn"),
@@ -322,10 +307,6 @@ NUMBERS = {
     r"right on (\d+) / (\d+) % of a thousand test images": lambda: adaptive("clean"),
     r"(\d+) / (\d+) % under the attack on the network": lambda: adaptive("perturbed"),
     r"(\d+) / (\d+) % under one on that layer": lambda: adaptive("adaptive"),
-    r"first layer under one on itself: ([\d.]+) / ([\d.]+) %": lambda: each(
-        lambda e: 100 * e.layers("st", "adaptive", "ncc_accuracy", "test")[0], "adaptive"),
-    r"TRADES of VGG11 took (\d+) s an epoch where ([\d.]+) was measured and (\d+) s on .* \(in strict float32 (\d+) s on both\)":
-        published_trades_loop,
     r"over all of them ([\d.]+) / ([\d.]+) times": lambda: value(17),
 }
 
