@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 import pandas as pd, torch
 from tqdm.std import tqdm
-from .checks import NORMS, choice
+from .checks import NORMS, choice, number
 from .config import ARCHS, DATASETS, KNOWN_ARCHS, PRECISIONS, REGIMES, SCALES, Config, configure, from_text, identity, listed
 from .data import batches, generator, pixels
 from .files import read_head
@@ -156,6 +156,7 @@ def _parsed(words):
         given[k] = from_text(v, k)
     root, device, minutes, quiet, names = (given.pop(k, None) for k in ("data_root", "device", "max_minutes", "quiet", "tables"))
     choice("quiet", quiet, (True, False, None))
+    if minutes is not None: number("max_minutes", minutes)
     tables = [choice("table", n, EXTRAS) for n in listed("tables", names)] if names is not None else []
     c = configure(given.pop("regime", "st"), given.pop("arch", "preact_resnet18"), **given)
     run = Run(c, root, device=device, exact="precision" in given)

@@ -477,8 +477,9 @@ def test_a_run_cut_short_says_so_wherever_it_is_shown(tmp_path, monkeypatch, cap
     assert there == f"VGG11 of width 8; {figures._machines(read_head(run.csv)['hardware'])}"
     assert figures.provenance(figure, figure.runs)["epochs_done"] == "1" and set(verdicts.rows(figure, t).epochs) == {"1 of 3"}
 
-def test_the_command_line_measures_the_tables_asked_for(done):
-    "It needs the weights for that, as pictures do: without them a table that is there is read, and pictures are not published."
+def test_the_command_line_measures_the_tables_asked_for(done, tmp_path, monkeypatch):
+    "It needs the weights for that, as pictures do: without them a table that is there is read, and all but pictures are published."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
     (run, _), words = done, plans.arguments(done[0])
     main([*words, "tables=predicted"])
     measured = run.table_file("predicted").read_bytes()
@@ -487,12 +488,15 @@ def test_the_command_line_measures_the_tables_asked_for(done):
     main([*words, "tables=predicted"])
     assert run.table_file("predicted").read_bytes() == measured and not run.state_file.exists()
     with pytest.raises(ValueError, match="no weights any more.*bring its state.pt"): results.publish(run, with_pictures=True)
+    assert {p.name for p in results.publish(run).folder.iterdir()} == {"history.csv.gz", "predicted.csv.gz"}
 
 def test_what_is_not_published_is_said_at_once(monkeypatch, tmp_path):
     "The plan names the setting in which the nearest published run differs; a damaged table has a remedy."
     ask = lambda **k: figures.setup("fig2", dict(scale="quick", source="published", archs="vgg11") | k)
     with pytest.raises(FileNotFoundError, match=r"nearest.* has seed [123] \(9 was asked for\); source='runs'"): ask(seeds=9)
     with pytest.raises(FileNotFoundError, match=r"nearest.* has epochs 300 \(7 was asked for\)"): ask(epochs=7)
+    absent = dict(scale="quick", source="published", seeds=9)
+    with pytest.raises(FileNotFoundError, match=r"nearest.*\(9 was asked"): figures.setup("fig1", absent)
     large = dict(scale="subset", dataset="folder:cifar10", source="published")
     with pytest.raises(FileNotFoundError, match="without its pictures; source='runs' trains it"): figures.setup("fig1", large)
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
@@ -783,9 +787,35 @@ def test_side_by_side_trains_the_same_configuration(monkeypatch, per_class):
     def popen(command, **_): seen.append(command); raise InterruptedError
     monkeypatch.setattr(plans.subprocess, "Popen", popen)
     with pytest.raises(InterruptedError): plans._train_apart(run, None, [])
-    monkeypatch.setattr(plans, "history", lambda r, **_: seen.append(r.name))
+    monkeypatch.setattr(plans, "history", lambda r, *_, **more: seen.append(r.name))
     main(seen[0][3:])
     assert seen[1] == run.name
+
+def test_a_device_that_this_machine_would_not_take_is_passed_on(monkeypatch):
+    run = Run(configure("st", "vgg11", "smoke"), device="cpu")
+    monkeypatch.setattr(plans, "usable_device", lambda *given: "cuda")
+    assert "device=cpu" in plans.arguments(run)
+
+def test_training_and_all_tables_share_the_time(monkeypatch):
+    "And how they say what they do."
+    seen, left = [], iter((5, 4, 3))
+    monkeypatch.setattr(plans, "countdown", lambda minutes: lambda: next(left))
+    monkeypatch.setattr(plans, "history", lambda r, minutes=None, **more: seen.append(("history", minutes, more["progress"])))
+    monkeypatch.setattr(plans, "extra", lambda r, name, max_minutes=None, **more: seen.append((name, max_minutes, more["progress"])))
+    main(["scale=smoke", "tables=layers,predicted", "max_minutes=5", "quiet=true"])
+    assert seen == [("history", 5, False), ("layers", 4, False), ("predicted", 3, False)]
+
+def test_what_figures_are_planned_and_asked_with():
+    "A figure of one network takes the first of several; a parameter that is 0 is given, one that is None is not."
+    plan = figures.planned("fig1,fig2", scale="quick", seeds="2,1", archs="vgg11,preact_resnet18")
+    assert {(r.c.seed, r.c.arch) for r in plan["fig1"].runs} == {(2, "vgg11")} and len(plan["fig2"].runs) == 8
+    asked = figures.Figure("fig12", scale="smoke", pooled=True, norm=None, weight_decay=0.0).asked
+    assert asked == dict(scale="smoke", pooled=True, weight_decay=0.0)
+
+def test_which_modules_make_a_table():
+    "All but that of layers make histories and radii; tables by layer rest on that, too."
+    assert machine.makers("history") == machine.makers("radii_0.1") == machine.MAKERS[:-1] and machine.MAKERS[-1] == "layers"
+    assert machine.makers("adaptive.csv") == machine.makers("layers_pooled") == machine.MAKERS
 
 def test_side_by_side_gives_the_same_tables():
     "Two runs in processes of their own end with the bytes of the same runs one after the other."
@@ -819,7 +849,7 @@ def test_a_stop_before_the_first_epoch_says_that_nothing_is_saved(monkeypatch):
 
 @pytest.mark.parametrize("argument, says", [
     ("regime=madry", "trades_frozen_bn"), ("epochs=x", "epochs"), ("regim=at", "regim"), ("at", "key=value"),
-    ("max_minutes=soon", "max_minutes"), ("quiet=maybe", "quiet 'maybe'; allowed: True, False")])
+    ("max_minutes=soon", "max_minutes"), ("max_minutes=-5", "max_minutes"), ("quiet=maybe", "quiet 'maybe'; allowed: True, False")])
 def test_command_line_errors_are_one_line(argument, says):
     "A wrong argument ends the program with a message, not a traceback."
     with pytest.raises(SystemExit, match=says): main([argument, "scale=smoke"])
