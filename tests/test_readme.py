@@ -6,6 +6,7 @@ import numpy as np, pandas as pd, pytest, torch
 from nc_robust import verdicts
 from nc_robust.claims import Evidence
 from nc_robust.config import ARCHS, own_view
+from nc_robust.figures import planned
 from nc_robust.metrics import equiangular
 from nc_robust.plans import carried, plan
 from nc_robust.plots import series
@@ -57,6 +58,16 @@ def test_speed_on_a_gpu_in_the_readme_is_the_benchmark():
     loop = t.loc["trades"].loc["vgg11"].seconds_per_epoch
     assert "a third less time on another H200" in README and round(3 * (1 - loop["earlier plain fp32"] / loop["plain fp32"]), 1) == 1
     assert f"{loop['strict fp32']:.0f}" == f"{loop['earlier strict fp32']:.0f}"
+
+def test_days_for_all_of_the_paper_are_the_benchmarks_rates():
+    "Epochs of every run of the sixteen figures, times seconds an epoch on an H200; frozen TRADES like TRADES where it was not timed."
+    t = pd.read_csv(FIGURES / "bench_h200.csv", comment="#").query("table == 'steps'").set_index(["regime", "arch", "version"])
+    given = dict(scale="paper", seeds=(1, 2, 3), precision="bf16", device="cpu")
+    runs = {r.name: r.c for n, f in planned(**given).items() if n.startswith("fig") for r in f.runs}.values()
+    at = lambda c, v: next(t.seconds_per_epoch[k] for r in (c.regime, "trades") if (k := (r, c.arch, v)) in t.index)
+    days = {v: sum(c.epochs * at(c, v) for c in runs) / 86400 for v in ("fast bf16", "plain fp32")}
+    assert f"of all {len(runs)} runs of the sixteen figures (400 epochs" in README and {c.epochs for c in runs} == {400}
+    assert f"take {days['fast bf16']:.1f} days of one H200, by the published loop {days['plain fp32']:.0f};" in README
 
 def claims(number=None, dataset="folder:cifar10", per_class="500", norm="linf", **where):
     "The rows of `claims.csv`."
