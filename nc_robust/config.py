@@ -184,7 +184,7 @@ def from_text(text: str, name: str = None):
     hold paths, which may look like a fraction, the word."""
     if name in ("dataset", "data_root") and text != "null": return text
     try: return json.loads(text.lower() if text.lower() in ("true", "false") else text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         real = r"([+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
         if not (found := re.fullmatch(f"{real}(?:/{real})?", text, re.IGNORECASE)): return text
         over, under = float(found[1]), float(found[2] or 1)
@@ -217,9 +217,10 @@ def listed(name: str, value, kind=str) -> list:
     `ValueError` if there is none, an empty one or one twice."""
     if hasattr(value, "tolist"): value = value.tolist()                                        # NumPy, PyTorch
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple, range)) else [value]
+    if kind is int: items = [i if isinstance(i, (str, numbers.Integral)) and not isinstance(i, bool) else "" for i in items]
     try: found = [kind(i.strip() if isinstance(i, str) else i) for i in items]
-    except (ValueError, TypeError, OverflowError): found = []
-    if not found or "" in found or len(set(found)) < len(found) or (kind is int and any(isinstance(i, (bool, float)) for i in items)):
+    except (ValueError, TypeError): found = []
+    if not found or "" in found or len(set(found)) < len(found):
         raise ValueError(f"{name} must be {'whole numbers' if kind is int else 'names'}, each once, separated by commas; got {value!r}")
     return found
 

@@ -176,9 +176,10 @@ def _key(root, files):
 def _folder(root):
     "Train and test images and labels, and the class names, of the folder `root`."
     classes, files = _layout(root)
-    taken = {f for split in files.values() for c in split for f in c}
-    if left := sorted(f for s in files for c in classes for f in (root / s / c).iterdir() if f not in taken and f.name[0] != "."):
-        print(f"{len(left)} entries in the class folders of {root} are no images ({', '.join(sorted(EXTENSIONS))}) "
+    folders = [root / s / c for s in files for c in classes]
+    known = {*folders, *(f for split in files.values() for c in split for f in c)}
+    if left := sorted(f for g in {*folders, *(g.parent for g in folders)} for f in g.iterdir() if f not in known and f.name[0] != "."):
+        print(f"{len(left)} entries of {root} are no images of a class ({', '.join(sorted(EXTENSIONS))}) "
               f"and are left out: {left[0]} …")
     def make():
         return {f"{s}_{k}": v for s, per_class in files.items() for k, v in (

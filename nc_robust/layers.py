@@ -55,18 +55,22 @@ def measure_layers(model, data: Data, c: Config, pool: int = None) -> list:
 @torch.no_grad()
 def accuracy(net, x, y) -> float:
     """The share of pixels `x` (N, channels, height, width) that `net` gives the labels `y` (N,), in eval mode and float32. `ValueError` on
-    what is no batch of images, or no labels for them."""
+    what is no batch of images, or labels that do not fit it."""
     check_images(x)
     y = class_labels(y, len(x))
     with mode(net, False), strict_fp32():
-        return torch.cat([logits_of(net, xi).argmax(1) for xi in x.split(at_once(x))]).eq(y).double().mean().item()
+        z = torch.cat([logits_of(net, xi) for xi in x.split(at_once(x))])
+    check_labels(y, z.shape[1])
+    return z.argmax(1).eq(y).double().mean().item()
 
 # %% ../nbs/10_layers.ipynb #8ada0002
 class NearestCentre(nn.Module):
     """The nearest-centre classifier of one layer as a network: from pixels (N, channels, height, width) to minus the squared
-    distances (N, C) to the `centres`. `ValueError` if a class has none."""
+    distances (N, C) to the `centres`. `ValueError` on what is no `Simplex`, or if a class has no centre."""
     def __init__(self, model, layer: str, centres: Simplex):
         super().__init__()
+        if not isinstance(centres, Simplex):
+            raise ValueError(f"centres must be a Simplex, as layer_metrics gives one for each layer, got {type(centres).__name__}")
         if centres.C < centres.num_classes: raise ValueError(f"only {centres.C} of {centres.num_classes} classes have a centre")
         self.model, self.layer = model, layer
         for name in ("center", "basis", "vertices"): self.register_buffer(name, getattr(centres, name).float(), persistent=False)

@@ -57,7 +57,7 @@ def _checked(h, y, num_classes):
     if not isinstance(num_classes, numbers.Integral): raise ValueError(f"num_classes must be a whole number, got {num_classes!r}")
     if num_classes < 2:
         raise ValueError(f"neural collapse needs at least two classes, got num_classes={num_classes!r}")
-    if len(h) == 0: raise ValueError("h is empty: there is nothing to measure")
+    if h.numel() == 0: raise ValueError(f"h is empty, of shape {tuple(h.shape)}: there is nothing to measure")
     check_labels(y, num_classes)
     if not h.isfinite().all():
         raise ValueError(f"h has NaN or infinite entries in {int((~h.isfinite()).any(1).sum())} of {len(h)} rows; the network has diverged")
@@ -66,8 +66,8 @@ def _checked(h, y, num_classes):
 # %% ../nbs/06_metrics.ipynb #a1b296f4
 class Simplex:
     """Centred means of the C classes present: `classes` (C,), `center` (p,), `M` (C, p), `basis` (min(C-1, p), p) of their
-    span, `vertices` (C, min(C-1, p)) in it, singular values `s`, the kept `rank`. `ValueError` if no class is present, or a mean is
-    infinite."""
+    span, `vertices` (C, min(C-1, p)) in it, singular values `s`, the kept `rank`: how many of them are above the `rounding` of means.
+    `ValueError` if no class is present, or a mean is infinite."""
     def __init__(self, means, counts=None, dtype=torch.float32):
         "From `means` (num_classes, p), NaN for an empty class, weighted by `counts` (num_classes,); `dtype` is that of the features."
         self.present = ~means.isnan().all(1) if counts is None else counts > 0
@@ -79,7 +79,9 @@ class Simplex:
         self.M, self.C = mu - self.center, len(mu)
         s, self.basis = torch.linalg.svd(self.M, full_matrices=False)[1:]
         self.s, self.basis = s[:self.C - 1], self.basis[:self.C - 1]
-        self.rank = int((self.s > 8 * torch.finfo(dtype).eps * mu.norm()).sum())
+        summed = 0 if counts is None else float(counts.max())
+        self.rounding = max(8 * torch.finfo(dtype).eps, summed * torch.finfo(torch.double).eps) * mu.norm()
+        self.rank = int((self.s > self.rounding).sum())
         self.vertices, self.classes = self.M @ self.basis.T, self.present.nonzero()[:, 0]
 
     def coordinates(self, h):
@@ -193,7 +195,10 @@ class SecondPass(Spread):
     "NC1 and the decisions of nearest centres in one pass. `reference`: the simplex of other points, usually clean training images."
     def __init__(self, simplex: Simplex, reference: Simplex = None):
         super().__init__(simplex)
-        self.reference, self.counts = reference or simplex, dict(nc4=0, ncc_match=0, ncc_accuracy=0)
+        self.reference, self.counts = simplex if reference is None else reference, dict(nc4=0, ncc_match=0, ncc_accuracy=0)
+        of = lambda x: (x.num_classes, len(x.center)) if isinstance(x, Simplex) else type(x).__name__
+        if of(self.reference) != of(simplex):
+            raise ValueError(f"reference must be a Simplex of as many classes and dimensions, {of(simplex)}, got {of(reference)}")
 
     def add(self, h, y, decision=None):
         """Count points `h` (N, p) with labels `y` (N,) of the first pass and the network's decisions (N,), if there is a network.
@@ -224,12 +229,13 @@ def summary(spread: SecondPass, weight=None) -> dict:
     x = spread.simplex
     share = {k: float(v) / spread.n for k, v in spread.counts.items()}
     W = None if weight is None else weight[x.present]
-    M = x.M if x.rank else x.M * math.nan                          # no simplex: what is left of the means is rounding
+    M = x.M if x.rank else x.M * math.nan                          # no simplex: what is left of the means is rounding,
+    unit = M.where(M.norm(dim=1, keepdim=True) > x.rounding, math.nan)            # and so is the direction of one in the centre
     return dict(
         nc1=nc1_spectrum(spread).sum().item() if x.rank else math.nan,
         nc1_rank=x.rank, nc1_cond=(x.s[x.rank - 1] / x.s[0]).item() if x.rank else math.nan,
-        equinorm=equinorm(x.M), equinorm_cv=equinorm(M, cv=True), equiangular=equiangular(M),
-        nc3=math.nan if W is None else self_duality(W, M),
+        equinorm=equinorm(x.M), equinorm_cv=equinorm(M, cv=True), equiangular=equiangular(unit),
+        nc3=math.nan if W is None else self_duality(W, unit),
         nc3_frobenius=math.nan if W is None else self_duality(W, M, frobenius=True), **share)
 
 # %% ../nbs/06_metrics.ipynb #4f1b7cf4
@@ -256,7 +262,7 @@ def _same_points(spread, first, second):
         raise ValueError(f"the second pass gave {spread.n} points, the first {int(first.counts.sum())}, or other labels; batches() must "
                          "start anew and give the same points each time")
     size = (spread.squares.sum() / spread.n).sqrt() + spread.simplex.vertices.norm()
-    rounding = 1e-12 * spread.simplex.center.norm()              # of constant representations, which have no size
+    rounding = max(1e-12, spread.n * torch.finfo(torch.double).eps) * spread.simplex.center.norm()           # constant ones have no size
     if (spread.drift / spread.n).norm() > 1e-5 * size + rounding:
         raise ValueError("the points moved between the two passes over them; they must be the same ones each time: no augmentation, "
                          "no new random numbers, the network in eval mode")
@@ -334,7 +340,7 @@ def neural_collapse_batches(batches, num_classes: int, weight=None, bias=None, r
         p = None
         for pair in batches():
             if len(pair) != 2: raise ValueError(f"batches() must yield pairs (h, y), got {len(pair)} things")
-            if torch.is_tensor(pair[0]) and not pair[0].numel(): continue
+            if all(torch.is_tensor(t) and t.ndim and not len(t) for t in pair): continue
             h, y = _checked(*pair, num_classes)
             if h.shape[1] != (p := p or h.shape[1]): raise ValueError(f"a batch has h of {h.shape[1]} dimensions, those before it {p}")
             _check_shapes(h, (num_classes, h.shape[1]), weight=weight, bias=bias, reference=reference)

@@ -7,7 +7,7 @@ from nc_robust import measure
 from nc_robust.attacks import (_report, _Watch, ce_direction, gaussian, input_gradient, kl_direction, objective_value, pgd,
                                random_perturb)
 from nc_robust.config import configure
-from nc_robust.data import pixels
+from nc_robust.data import generator, pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics
 from nc_robust.measure import View, at_once, attack
 from nc_robust.models import PreActBlock, folded, last_layer
@@ -293,6 +293,22 @@ def test_only_what_can_be_folded_is_folded():
     for norm in (nn.GroupNorm(1, 4), bn(4, track_running_stats=False)):                                # in a block of a PreActResNet
         block = PreActBlock(3, 4); block.bn2 = norm
         assert torch.allclose(block.eval()(x), folded(block)(x), atol=1e-5)
+
+class Residual(nn.Sequential):
+    "Convolution, batch norm and a third module, not called one after the other."
+    def forward(self, x): return F.relu(self[1](self[0](x) + x)) + self[2](x)
+
+@pytest.mark.parametrize("block, itself", [(Residual, True), (nn.Sequential, False)])
+def test_a_network_that_calls_its_parts_otherwise_is_attacked_itself(block, itself):
+    "Folding would change it; one that keeps what it computed can be copied all the same."
+    x, y = torch.rand(16, 3, 8, 8), torch.arange(16) % 4
+    m = nn.Sequential(block(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()), nn.Flatten(), nn.Linear(192, 4))
+    m[0].register_forward_hook(lambda module, given, out: setattr(module, "kept", out))
+    m(5 * x)
+    assert (measure._stand_in(m.eval(), x[:8]) is m) == itself
+    c = configure("st", "vgg11", "smoke")
+    found, same = attack(m, x, y, c)[0], pgd(m, x, y, c.eps, c.step_size, c.steps, generator=generator("cpu", c.seed, "evaluation"))
+    assert torch.allclose(found, same, atol=1e-4)
 
 def test_folding_batch_norm_changes_nothing(trained):
     "The folded copy that evaluation attacks gives the network's logits, and is no part of it."

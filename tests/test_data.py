@@ -60,13 +60,14 @@ def test_broken_folder_is_named(folder, case, error, says):
     assert digest(load(f"folder:{folder}")) == whole
 
 def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
-    "A file of another kind and a folder within a class, but not a hidden one, are counted and the first is named."
+    "A file of another kind and a folder within a class, and an image beside the classes, but no hidden file, are counted."
     (folder / "train/cat/.DS_Store").write_bytes(b""); load(f"folder:{folder}")
     assert "left out" not in capsys.readouterr().out
     (folder / "train/cat/2.png").rename(folder / "train/cat/2.jfif"); (folder / "train/dog/more").mkdir()
+    (folder / "train/loose.png").write_bytes(b"")
     assert "Split(5 images of 3x8x8 on cpu)" in repr(load(f"folder:{folder}"))
     said = capsys.readouterr().out.splitlines()[0]
-    assert said.startswith("2 entries") and said.endswith(f"left out: {folder}/train/cat/2.jfif …")
+    assert said.startswith("3 entries") and said.endswith(f"left out: {folder}/train/cat/2.jfif …")
     with pytest.raises(ValueError, match="class 'cat' has only 2 images; take per_class=2 at most"): load(f"folder:{folder}", 3)
 
 def test_uneven_classes_are_said(folder, capsys):

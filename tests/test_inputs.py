@@ -1,5 +1,6 @@
 "Wrong input is one clear `ValueError` before any work: what is accepted is usable, what is not is named."
 import math, re
+from fractions import Fraction
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from nc_robust import machine
@@ -7,7 +8,8 @@ from nc_robust.attacks import gaussian, pgd, project, random_perturb
 from nc_robust.checks import logits_of
 from nc_robust.config import ARCHS, Config, REGIMES, configure, listed, parameters, run_name
 from nc_robust.figures import Figure
-from nc_robust.layers import accuracy
+from nc_robust.layers import NearestCentre, accuracy, layer_metrics
+from nc_robust.measure import View
 from nc_robust.metrics import class_means, neural_collapse, neural_collapse_batches, simplex_similarity
 from nc_robust.models import vgg11
 from nc_robust.plans import plan
@@ -182,7 +184,8 @@ def test_parameters_fuzz(value):
 def test_lists_in_parameters():
     "A list, one value or text with commas; a wrong item anywhere in it is refused before anything is planned."
     assert listed("seeds", "1, 2", int) == listed("seeds", [1, 2], int) == [1, 2] and listed("seeds", 3, int) == [3]
-    for wrong in ("a,b", "", [], [1.5], 1.5, True, "1,1"):
+    halves = ([v] for v in (1.5, np.float32(1.7), torch.tensor(1.7), Fraction(3, 2), np.True_, None))
+    for wrong in ("a,b", "", [], 1.5, True, "1,1", *halves):
         with pytest.raises(ValueError, match="seeds must be whole numbers"): listed("seeds", wrong, int)
     for wrong in ("", "vgg11,", []):
         with pytest.raises(ValueError, match="archs must be names"): listed("archs", wrong)
@@ -247,7 +250,7 @@ def test_the_remedy_for_a_coarse_model_works():
 
 @pytest.mark.parametrize("yielded, says", [
     ([(X.flatten(1), Y, 0)], "pairs"), ([(X.flatten(1), Y), (X.flatten(1)[:, :3], Y)], "of 3 dimensions, those before it"),
-    ([(X.flatten(1)[:0], Y[:0])], "no batch")])
+    ([(X.flatten(1)[:0], Y[:0])], "no batch"), ([(X.flatten(1), Y), (X.flatten(1)[:0], Y)], "y must hold 0")])
 def test_batches_that_do_not_fit(yielded, says):
     with pytest.raises(ValueError, match=says): neural_collapse_batches(lambda: yielded, 3)
 
@@ -336,3 +339,14 @@ def test_lists_and_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "²")
     with pytest.raises(ValueError, match="OMP_NUM_THREADS must be"):
         with machine.threads(None): pass
+
+def test_simplices_that_do_not_fit():
+    "Of another layer, another number of classes, or class means instead: refused by what is wanted, before anything is attacked."
+    net, view = vgg11(4, width=8).eval(), View(torch.rand(8, 3, 8, 8), torch.arange(8) % 4)
+    centres = layer_metrics(net, view)[1]
+    five = layer_metrics(vgg11(5, width=8).eval(), View(view.x, torch.arange(8) % 5))[1]
+    for wrong in (torch.zeros(4, 8), centres["features"], five["block1"]):
+        with pytest.raises(ValueError, match="reference must be a Simplex of as many classes and dimensions"):
+            layer_metrics(net, view, dict.fromkeys(centres, centres["features"]) | dict(block1=wrong))
+    with pytest.raises(ValueError, match="centres must be a Simplex"): NearestCentre(net, "block1", torch.zeros(4, 8))
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.3, got 4\.\.7"): accuracy(net, view.x, view.y + 4)

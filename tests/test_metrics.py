@@ -210,6 +210,22 @@ def test_constant_representations(dtype, tol):
         found = neural_collapse(h + noise * torch.randn(60, 16, dtype=dtype), torch.arange(60) % 4)
         assert found["nc1_rank"] == 0 and math.isnan(found["nc1"])
 
+@pytest.mark.parametrize("n", [300, 3000, 100_000])
+def test_sums_of_many_points_round_too(n):
+    "Constant float64 representations in classes of unlike sizes: what their means differ by is no structure."
+    y = (torch.arange(n) % 10 != 0).long() + (torch.arange(n) % 100 == 5).long()
+    found = neural_collapse(torch.full((n, 4), 0.1).double().fill_(0.1), y, torch.eye(3, 4).double())
+    assert found["nc1_rank"] == 0 and all(math.isnan(found[k]) for k in ("nc1", "equinorm_cv", "equiangular", "nc3", "nc3_frobenius"))
+
+@both_dtypes
+def test_a_mean_in_the_centre_has_no_direction(dtype, tol):
+    "Angles to it are not a number, instead of those of its rounding; what asks for no direction stays."
+    a = torch.randn(6, generator=torch.Generator().manual_seed(0)).double()
+    h, y = around(torch.stack([a, -a, 0 * a]), 0.1, shift=5)
+    found = neural_collapse(h.to(dtype), y, torch.eye(3, 6).to(dtype))
+    assert math.isnan(found["equiangular"]) and math.isnan(found["nc3"])
+    assert found["nc1_rank"] == 1 and found["equinorm_cv"] == pytest.approx(3**0.5 / 2, rel=tol) and found["nc3_frobenius"] > 0
+
 def test_one_class_has_no_structure():
     "Neither form of NC2, nor NC1, is 0 where there is only one mean."
     with pytest.warns(UserWarning, match="only 1 of 3"): found = neural_collapse(torch.randn(5, 4), torch.zeros(5).long(), num_classes=3)
@@ -264,6 +280,7 @@ BAD = dict(                                             # representations, label
     array_reference=(H, Y, dict(reference=H[:3].numpy()), "reference must be a tensor"),
     one_weight=(H, Y, dict(weight=torch.tensor(1.0)), "weight must have shape"),
     all_empty_reference=(H, Y, dict(reference=torch.full((3, 4), math.nan)), "no class has any points"),
+    no_dimensions=(H[:, :0], Y, {}, r"h is empty, of shape \(6, 0\)"),
     no_points_no_classes=(H[:0], Y[:0], {}, "h is empty"), label_list=(H, Y.tolist(), {}, "got list"),
     long_bias=(H, Y, dict(weight=torch.zeros(3, 4), bias=torch.zeros(4)), r"bias must have shape \(C,\) = \(3,\), got \(4,\)"),
 )
