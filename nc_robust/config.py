@@ -94,7 +94,7 @@ def _check(c: Config):
 # %% ../nbs/01_config.ipynb #c27b42a9
 def folder_of(dataset: str) -> Path | None:
     "The folder of a data set `folder:<path>` (`~` is the user's home); None for one that has a name of its own."
-    return Path(dataset.removeprefix("folder:")).expanduser() if dataset.startswith("folder:") else None
+    return Path(os.path.expanduser(dataset.removeprefix("folder:"))) if dataset.startswith("folder:") else None
 
 def identity(c: Config) -> dict:
     """The configuration as plain values, independent of where the data lies; a folder's name in letters, digits and `_ . -`. Of fields

@@ -7,7 +7,7 @@ __all__ = ['CIFAR_STATS', 'EXTENSIONS', 'LABEL', 'Split', 'Data', 'digest', 'pix
            'load', 'generator', 'batches']
 
 # %% ../nbs/03_data.ipynb #167ba481
-import glob, hashlib, io
+import glob, hashlib, io, os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +224,7 @@ def load(
 ) -> Data:
     """The named data set as uint8 tensors on `device`. Raises `ValueError` (unknown name, too few images, broken folder)
     and `FileNotFoundError` (no such folder, CIFAR neither there nor to be downloaded)."""
-    dataset, root = known_data(dataset), Path(str(data_root)).expanduser() if data_root else named("NC_ROBUST_DATA", cache_dir)
+    dataset, root = known_data(dataset), Path(os.path.expanduser(str(data_root))) if data_root else named("NC_ROBUST_DATA", cache_dir)
     if folder := folder_of(dataset): splits, classes = _folder(folder.resolve())
     elif dataset.startswith("cifar"): splits, classes = _cifar(dataset, root)
     else: splits = {"digits": _digits, "digits100": _digits100}[dataset](); classes = [str(c) for c in np.unique(splits[0][1])]

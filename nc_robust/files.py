@@ -23,7 +23,7 @@ def repository() -> Path | None:
 
 def named(variable: str, otherwise) -> Path:
     "The folder that the environment `variable` names (`~` is the user's home), else `otherwise()`."
-    return Path(os.environ.get(variable) or otherwise()).expanduser()
+    return Path(os.path.expanduser(os.environ.get(variable) or otherwise()))
 
 def cache_dir() -> Path:
     "`$NC_ROBUST_CACHE`, else `nc_robust` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`): decoded images and downloads."

@@ -208,7 +208,7 @@ def _foldable(conv, bn, named):
 
 def folded(model: Network) -> Network:
     """An eval-mode copy of `model` in which every plain batch norm that follows a plain convolution is folded into it, but for layers
-    that are named, which give what they gave."""
+    that are named, which give what they gave. The parts of an `nn.Sequential` are taken to run one after the other."""
     m = copy.deepcopy(model).eval()
     named = {id(l) for k in m.modules() if hasattr(layers := getattr(k, "layers", None), "values") for l in layers.values()}
     for block in m.modules():
