@@ -24,7 +24,7 @@ env:         # nbdev_export writes pyproject.toml anew each time: what is in it 
 $(VENV)/.ready:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "nc_robust needs Python 3.11 to 3.13, $(PYTHON) is $$($(PYTHON) -V 2>&1); use make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $$(test -f $(VENV)/pyvenv.cfg && ! $(BIN)/python -c 'import pip' 2> /dev/null && echo --clear) $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]' || { echo "no environment yet (pip says why above); it takes about 7 GB in $(VENV), and 3 in $${TMPDIR:-/tmp} while it is made; there is:"; df -h $(VENV) $${TMPDIR:-/tmp}; exit 1; }
+	$(BIN)/pip install --quiet --editable '.[dev]' || { echo "no environment yet (pip says why above); it takes about 6 GB in $(VENV), and 3 in $${TMPDIR:-/tmp} while it is made; there is:"; df -h $(VENV) $${TMPDIR:-/tmp}; exit 1; }
 	cp pyproject.toml $@
 
 figure: env
