@@ -57,13 +57,13 @@ class Fit(Records):
         return self.rows(regime, view, "accuracy", "train").groupby("seed").value.max().min()
 
     def fit(self, regime):
-        "Training accuracy by epoch on what the regime trains on."
-        return self.series(regime, own_view(regime), "accuracy")
+        "Training accuracy by epoch on what the regime trains on; rounded, since the mean of equal shares need not be that share."
+        return self.series(regime, own_view(regime), "accuracy").round(9)
 
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if it does not at the end."
         fit = self.fit(regime)
-        if not (end := fit.iloc[-1]) >= level:
+        if (end := _number(fit.iloc[-1], (regime, "accuracy"))) < level:
             most = f", which it had reached ({fit.max():.2%})" if fit.max() >= level else ""
             raise NotReached(f"{regime}: training accuracy ends at {end:.2%}, below {level:.1%}{most}")
         return (fit >= level).idxmax()
@@ -78,11 +78,12 @@ class Fit(Records):
 class Matched(Fit):
     "NC1 of one network beside that of another when it had come as far."
     def at_equal_fit(self, regime, than="at", epoch=None):
-        """Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it fitted as many of its own images, log-linear
-        between measurements."""
+        """Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many of its own images,
+        log-linear between measurements; at the end of `than`, if it never fitted more."""
         fit, nc1 = self.fit(regime), self.series(regime, "clean", "nc1")
-        k = fit.index[-1] if epoch is None else epoch
-        return nc1[k] / np.exp(np.interp(fit[k], np.maximum.accumulate(self.fit(than)), np.log(self.series(than, "clean", "nc1"))))
+        k, best, its = fit.index[-1] if epoch is None else epoch, self.fit(than).cummax(), np.log(self.series(than, "clean", "nc1"))
+        first = best.drop_duplicates()
+        return nc1[k] / np.exp(its.iloc[-1] if fit[k] >= best.iloc[-1] else np.interp(fit[k], first, its[first.index]))
 
     def minimised(self, regime):
         "By epoch what `regime` minimises: the loss on clean (ST) or perturbed images (AT), both terms of TRADES."
@@ -176,7 +177,7 @@ def _(e, r):
 # %% ../nbs/17_claims.ipynb #8149f842
 def _hit(e, r, so_far):
     "`NotReached` unless the targeted attack reached its target for 95 % of the images: else they mix with some that stayed."
-    s = e.last(r, "targeted", "success")
+    s = round(e.last(r, "targeted", "success"), 9)
     if s < 0.95: raise NotReached(f"the attack reached its target for {s:.0%} of the images, below 95%; {so_far}")
     return s
 
@@ -198,7 +199,7 @@ def _(e, r):
 def _(e, r):
     t = e.t[(e.t.regime == r) & (e.t["view"] == "predicted")]
     if t.empty: raise Missing("predicted")
-    spread = {m: g.value.std(ddof=0) / g.value.mean() for m, g in t.groupby("metric")}
+    spread = {m: g.groupby("seed").value.agg(lambda v: v.std(ddof=0) / v.mean()).mean() for m, g in t.groupby("metric")}
     angles = t[t.metric == "angle"].value
     angle, met = angles.mean(), f"{angles.notna().sum()} of {len(angles)} classes (seed by seed)"
     even = 2 / math.sqrt(t[t.metric == "count"].value.mean())

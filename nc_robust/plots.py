@@ -161,8 +161,7 @@ def level(ax, y, text):
 # %% ../nbs/15_plots.ipynb #04b0cd95
 def _percent(v):
     "The share `v` in percent, to one digit after the point, more where that would read as none or all."
-    short = f"{round(100 * v, 1):g}"
-    return f"{100 * v:.4g}" if (short == "100" and v < 1) or (short == "0" and v > 0) else short
+    return next(s for d in range(1, 18) if (s := f"{round(100 * v, d):.15g}") not in ("0", "100") or v in (0, 1) or d == 17)
 
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
@@ -220,9 +219,9 @@ def by_regime(t: pd.DataFrame, metrics):
     written out, in the order of the legend."""
     t = t[(t.split == "train") & (t.layer == "features")]
     def draw(ax, row, column):
-        ends = []
-        for r, g in column[1].groupby("regime", sort=False):
-            ends.append(curve(ax, g[(g["view"] == row[1]) & (g.metric == row[2])], "epoch", None, METRICS[row[2]][1], **_style_of(r)))
+        ends, wanted = [], column[1][(column[1]["view"] == row[1]) & (column[1].metric == row[2])]
+        for r in t.regime.unique():
+            ends.append(curve(ax, wanted[wanted.regime == r], "epoch", None, METRICS[row[2]][1], **_style_of(r)))
         if METRICS[row[2]][1] == "share" and ends and None not in ends: _ends(ax, ends)
     name = lambda v, m: f"{METRICS[m][0]}\n({VIEW_STYLES[v]['label']})".replace(")\n(", ", ")
     return grid([(name(v, m), v, m) for v, m in metrics], columns_of(t, "arch"), "epoch", draw)

@@ -39,13 +39,14 @@ def rows(figure, t: pd.DataFrame) -> pd.DataFrame:
 def _row(figure, evidence, claim, group):
     "The verdict of `claim` on the runs `group`, the seeds of one regime and arch."
     k, seeds = group[0].c, sorted({r.c.seed for r in group})
-    found = judge(claim, seen := evidence(k.arch), k.regime)
-    by_seed = [judge(claim, evidence(k.arch, s), k.regime)["verdict"] for s in seeds]
-    agree = by_seed.count(found["verdict"])
+    every = [evidence(k.arch), *(evidence(k.arch, s) for s in seeds)]
+    found, *by_seed = (judge(claim, e, k.regime) for e in every)
+    agree = [f["verdict"] for f in by_seed].count(found["verdict"])
     if 2 * agree <= len(seeds) and found["verdict"] != "not measured":
         found |= dict(verdict="undecided",
                       test=f"{found['verdict']} over all seeds together, and for {agree} of {len(seeds)} alone: {found['test']}")
-    used = [r.name for r in (*figure.runs, *figure.baseline) if r.c.arch == k.arch and r.c.regime in {k.regime, *seen.asked}]
+    asked = {k.regime}.union(*(e.asked for e in every))
+    used = [r.name for r in (*figure.runs, *figure.baseline) if r.c.arch == k.arch and r.c.regime in asked]
     epochs = ", ".join(dict.fromkeys(str(runs.length(r)) for r in group))                # more than one if some were cut short
     return dict(claim=claim.number, text=claim.text, figure=" ".join(filter(None, (figure.name, figure.tag))),
                 dataset=identity(k)["dataset"], norm=k.norm, regime=k.regime, arch=k.arch, seeds=" ".join(map(str, seeds)),
@@ -60,8 +61,8 @@ def published(numbers, **what) -> pd.DataFrame:
 
 # %% ../nbs/18_verdicts.ipynb #f4441791
 def report(figure, t: pd.DataFrame):
-    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts on networks and regimes
-    that were not drawn this time stay in the file if they come from runs of the same kind."""
+    """Write `<figure>…_claims.csv` beside the figure and return the verdicts as a short table. Verdicts that rest on networks and
+    regimes not drawn this time stay in the file if they come from runs of the same kind."""
     found, path = rows(figure, t), out_folder() / f"{figures.stem(figure)}_claims.csv"
     with alone(path):                                          # two regimes may be drawn at once
         old = _old(path)
@@ -70,7 +71,8 @@ def report(figure, t: pd.DataFrame):
         if old is not None and len(found) and (gone := pairs(old) - pairs(kept) - pairs(found)):
             lost = ", ".join(map(" ".join, sorted(gone)))
             print(f"{path.name} held verdicts on runs of another kind until now; they are replaced: {lost}")
-        if len(found) or old is None: write_bytes(path, pd.concat([kept, found]).to_csv(index=False).encode())
+        new = found[~_subject(found).isin(set(_subject(kept)))]
+        if len(found) or old is None: write_bytes(path, pd.concat([kept, new]).to_csv(index=False).encode())
     columns = ["claim", "text", "regime", "arch", "value", "verdict", *["agree"] * any(" " in s for s in found.seeds), "test"]
     of = [f"{a} of {len(s.split())} seeds" for a, s in zip(found.agree, found.seeds)]
     shown = found.assign(agree=of)[columns].style.set_uuid("claims").hide(axis="index")
@@ -90,14 +92,18 @@ def _read(path, needed=("claim", "dataset", "regime", "arch", "verdict", "runs")
     if lacking := set(needed) - set(t.columns): raise ValueError(f"no column {min(lacking)}")
     return t
 
+def _subject(t): return t[["claim", "regime", "arch"]].astype(str).apply(tuple, axis=1)
+
 def _not_replaced(old, found, figure):
-    "Of the verdicts `old` those that the new ones `found` do not replace: of other networks or regimes, in all else of the same kind."
+    """Of the verdicts `old` those that the new ones `found` do not replace: of other networks or regimes, or resting on such where the new
+    one is not measured; in all else of the same kind."""
     kind, drawn = ["dataset", "norm", "seeds", "per_class", "epochs", "eps"], {(r.c.regime, r.c.arch) for r in figure.runs}
+    mine, lacking = {r.name for r in (*figure.runs, *figure.baseline)}, set(_subject(found[found.verdict == "not measured"]))
     width, told = dict(zip(found.arch, found.width.astype(str))), lambda t: t[kind].astype(str).apply(tuple, axis=1)
     if old.empty or found.empty: return old[:0]
     alike = set(told(found))
-    return old[[k in alike and width.get(a, str(w)) == str(w) and (r, a) not in drawn
-                for k, r, a, w in zip(told(old), old.regime, old.arch, old.width)]]
+    return old[[k in alike and width.get(a, str(w)) == str(w) and ((r, a) not in drawn or (s in lacking and not set(n.split()) <= mine))
+                for k, s, r, a, w, n in zip(told(old), _subject(old), old.regime, old.arch, old.width, old.runs)]]
 
 # %% ../nbs/18_verdicts.ipynb #576f3dba
 SIZE = ["dataset", "per_class", "epochs"]
@@ -110,8 +116,8 @@ def merge(folder: Path) -> pd.DataFrame:
     try: t = pd.concat([_read(bad := p, COLUMNS) for p in parts], ignore_index=True)
     except ValueError as e: raise ValueError(f"{bad} is damaged ({e}); draw its figure again") from e
     t = t.assign(data=t.dataset.str.replace("(100|10)$", "", regex=True), hundred=t.dataset.str.endswith("100"))
-    l2, key = t.norm == "l2", ["claim", "regime", "arch", "width"]
-    t = pd.concat([t, *_as(15, "l2: 7, 8 and 12 to 14 as under linf", t[l2], t[~l2], [*key, "dataset"], alike=True),
+    l2, key, about = t.norm == "l2", ["claim", "regime", "arch", "width"], t.claim.isin((7, 8, 12, 13, 14))
+    t = pd.concat([t, *_as(15, "l2: 7, 8 and 12 to 14 as under linf", t[l2 & about], t[~l2], [*key, "dataset"], alike=True),
                    *_as(16, "a hundred classes: as ten", t[t.hundred], t[~t.hundred], [*key, "data", "norm"])])
     order = ["claim", "dataset", "norm", "regime", "arch"]
     t = t[COLUMNS].astype(dict(agree="Int64")).sort_values(order, kind="stable").reset_index(drop=True)
@@ -121,16 +127,17 @@ def merge(folder: Path) -> pd.DataFrame:
 # %% ../nbs/18_verdicts.ipynb #576f3dbc
 def _as(number, text, these, those, key, alike=False):
     pairs = these.merge(those, on=key, suffixes=("", "_2"))
-    pairs = pairs[pairs.verdict.isin(("holds", "does not hold")) & pairs.verdict_2.isin(("holds", "does not hold"))]
     pairs["alike"] = (pairs.per_class == pairs.per_class_2) & (pairs.epochs == pairs.epochs_2)
     if alike: pairs = pairs[pairs.alike]
     pairs = pairs.sort_values("alike", ascending=False, kind="stable").drop_duplicates([*key, *SIZE, "norm"])
+    pairs = pairs[pairs.verdict.isin(("holds", "does not hold")) & pairs.verdict_2.isin(("holds", "does not hold"))]
     for _, g in pairs.groupby([*SIZE, "norm", "arch"], sort=False):
         same, shown_in = g.verdict == g.verdict_2, ",".join(sorted(set(g.figure)))
         others = "" if same.all() else "; not " + ", ".join(sorted({str(c) for c in g.claim[~same]}))
         both = f"{(g.verdict[same] == 'holds').sum()} as yes, {(g.verdict[same] != 'holds').sum()} as no"
-        row = dict(claim=number, text=text, figure=shown_in, regime="all", seeds=min(g.seeds, key=len), runs="",
-                   value=same.mean(), agree=math.nan, verdict="holds" if same.all() else "does not hold",
+        fewest = min((*g.seeds, *g.seeds_2), key=lambda seeds: len(seeds.split()))
+        row = dict(claim=number, text=text, figure=shown_in, regime="all", seeds=fewest, runs="", value=same.mean(), agree=math.nan,
+                   verdict="holds" if same.all() else "does not hold",
                    test=f"share of verdicts that agree = 1 ({len(g)} compared; {both}{others})")
         yield pd.DataFrame([dict(g.iloc[0]) | row])
 
@@ -161,10 +168,11 @@ def _agreeing(test):
     return f"{yes + no} of {of} agree, {yes} as yes"
 
 def _verdicts(g, most):
+    g = g.drop_duplicates("arch")
     number = lambda v: f"{v:.{4 if abs(v - 1) < 0.05 else 2}g}" if math.isfinite(v) else ""       # near 1, most thresholds are
     agree = lambda v: f"{v.agree:.0f} of {v.seeds}" if v.agree < v.seeds else ""
     shown = lambda v: f" ({inside})" if (inside := "; ".join(filter(None, (_agreeing(v.test) or number(v.value), agree(v))))) else ""
-    of = {v.arch: MARK[v.verdict] + shown(v) for v in g[::-1].itertuples()}
+    of = {v.arch: MARK[v.verdict] + shown(v) for v in g.itertuples()}
     fewer = f", {_seeds(g.seeds.min())}" if len(g) and g.seeds.min() < most else ""
     return " / ".join(of.get(a, "-") for a in ARCHS) + fewer if of else ""
 

@@ -38,6 +38,15 @@ def test_radii_of_another_regime_do_not_count():
              for r in ("st", "at") for e in (0.1, 0.2, 0.4) for m in ("nc1", "equinorm", "equinorm_cv", "equiangular", "nc3", "nc4")]
     assert verdict(23, "st", pd.DataFrame(grows))["verdict"] == "holds" == verdict(22, "at", pd.DataFrame(grows))["verdict"]
 
+def test_a_verdict_that_rests_on_what_is_not_drawn_stays():
+    "Claim 17 sets AT beside ST: drawing AT alone measures it no more, and does not undo it."
+    path = out_folder() / "fig11_digits_claims.csv"
+    for more in ({}, dict(regime="at")):
+        figure = figures.Figure("fig11", scale="quick", source="published", archs="vgg11", **more)
+        verdicts.report(figure, figures.table(figure))
+        found = pd.read_csv(path)
+        assert list(found.claim) == [17, 18] and found.verdict[0] != "not measured"
+
 def test_a_replaced_file_is_announced(capsys):
     "Whoever draws other runs over a figure is told; a picture of other regimes goes by their name."
     figure = lambda arch, **k: figures.Figure("fig11", scale="quick", source="published", archs=arch, **k)
@@ -178,6 +187,33 @@ def test_verdicts_name_the_runs_compared_with():
     found = verdicts.rows(figure, figures.table(figure)).set_index("claim").runs.str.split()
     assert [sorted({n.split("-")[0] for n in found[k]}) for k in (12, 13)] == [["trades"], ["at", "trades"]]
 
+def test_single_seeds_may_rest_on_more_runs():
+    "Frozen TRADES does not fit on the average over seeds, but one seed does and is set against AT: AT is named."
+    figure = figures.Figure("fig4", "trades_frozen_bn", archs="preact_resnet18", scale="quick", source="published", seeds="1,2,3")
+    found = verdicts.rows(figure, figures.table(figure)).set_index("claim").loc[13]
+    assert found.verdict == "undecided" and len(found.runs.split()) == 6
+
+@pytest.mark.parametrize("mine, times", [(0.8, 2), (0.65, 4 / 8**0.5 / 2**0.5), (0.9, 4), (1, 4), (0.3, 0.5)])
+def test_at_equal_fit_a_network_first_fitted_as_many(mine, times):
+    "Of several epochs at which AT had fitted that many it is the first; at the most it ever fitted, the end."
+    t = pd.DataFrame([dict(regime=r, view=v, metric=m, split="train", layer="features", seed=1, epoch=e, value=x)
+                      for r, fit, nc1 in (("at", (0.5, 0.8, 0.7, 0.9, 0.9), (8, 2, 6, 3, 1)), ("trades", (mine,) * 5, (4,) * 5))
+                      for e, (a, n) in enumerate(zip(fit, nc1)) for v, m, x in (("perturbed", "accuracy", a), ("clean", "nc1", n))])
+    assert Evidence(t, 10).at_equal_fit("trades") == pytest.approx(times)
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_a_mean_of_equal_shares_is_that_share(seeds):
+    "Five seeds at 99.5 % fit, though their sum in floating point over five is a little less."
+    one = table()
+    one.loc[one.metric == "accuracy", "value"] = 0.995
+    t = pd.concat([one.assign(seed=s) for s in range(seeds)])
+    assert Evidence(t, 10).fitted("st") == t.epoch.min()
+
+def test_a_fit_that_is_no_number_is_not_measured():
+    t = table()
+    t.loc[(t.metric == "accuracy") & (t.epoch == t.epoch.max()), "value"] = np.nan
+    assert verdict(1, "st", t)["verdict"] == verdict(13, "trades", t)["verdict"] == "not measured"
+
 def test_what_frozen_batch_norm_trains_on():
     "ST is fit on clean images with frozen batch norm, too; AT and TRADES on perturbed ones."
     t = table(perturbed_accuracy=0.5).assign(regime=lambda t: t.regime + "_frozen_bn")
@@ -194,6 +230,17 @@ def test_claims_about_claims_compare_like_with_like():
     merged = verdicts.merge(out_folder())
     assert 15 not in set(merged.claim) and set(merged.dataset[merged.claim == 16]) == {"folder:pets100"}
 
+@pytest.mark.parametrize("equal, row", [("holds", (1, "holds")), ("undecided", None)])
+def test_another_size_stands_in_only_for_one_that_is_missing(equal, row):
+    "A pair of equal size that is undecided leaves nothing to compare; the fewest seeds of both sides are said."
+    one = drawn(archs="vgg11", regime="at").query("claim == 7").assign(dataset="folder:pets100", per_class="30", seeds="1 2 3")
+    ten = one.assign(dataset="folder:pets10", seeds="12345")
+    for name, t in (("a", one), ("b", ten.assign(verdict=equal)), ("c", ten.assign(verdict="does not hold", per_class="500"))):
+        t.assign(verdict="holds" if name == "a" else t.verdict).to_csv(out_folder() / f"fig6_{name}_claims.csv", index=False)
+    (out_folder() / "fig2_digits_claims.csv").unlink()
+    found = verdicts.merge(out_folder()).query("claim == 16")
+    assert [(r.value, r.verdict) for r in found.itertuples()] == [row] * (row is not None) and set(found.seeds) <= {"12345"}
+
 def test_pooled_layers_come_after_those_of_the_paper():
     "Whatever the data set is called: the verdict in README's table is that of whole layers."
     t = drawn(archs="vgg11").head(1).assign(dataset="folder:svhn")
@@ -201,6 +248,8 @@ def test_pooled_layers_come_after_those_of_the_paper():
         t.assign(verdict=verdict).to_csv(out_folder() / f"{name}_claims.csv", index=False)
     merged = verdicts.merge(out_folder())
     assert merged[merged.dataset == "folder:svhn"].verdict.tolist() == ["holds", "does not hold"]
+    both = merged[merged.dataset == "folder:svhn"].assign(seeds=["1 2", "1"])                     # pooled has fewer seeds, and is not shown
+    assert "1 seed |" not in verdicts.markdown(both)
 
 def test_the_end_that_is_written_is_that_of_the_curve():
     "Where one seed was cut short, the curve and the number written beside it end there."
@@ -258,6 +307,14 @@ def test_claim_6_has_three_conditions(changed, says):
     t = pd.DataFrame([dict(regime="st", view="predicted", metric=m, split="train", layer=f"class {k}", seed=1, epoch=1, value=v)
                       for m, values in (PREDICTED | changed).items() for k, v in enumerate(values)])
     assert verdict(6, "st", t, C=4)["verdict"] == says
+
+def test_claim_6_looks_at_each_seed():
+    "Norms that are equal within every seed do not become uneven where seeds differ."
+    even = dict(PREDICTED, predicted_norm=(1,) * 4, clean_norm=(1, 1.05, 1, 1.05))
+    t = pd.DataFrame([dict(regime="st", view="predicted", metric=m, split="train", layer=f"class {k}", seed=s, epoch=1,
+                           value=v * (20 if s == 2 and m == "predicted_norm" else 1))
+                      for s in (1, 2) for m, values in even.items() for k, v in enumerate(values)])
+    assert verdict(6, "st", t, C=4)["verdict"] == "does not hold"
 
 @pytest.mark.parametrize("number, r, values, says", [
     (22, "at", (3, 2, 2), "does not hold"), (22, "at", (2, 1, 0), "holds"), (23, "st", (1, 2, 2), "does not hold"),
