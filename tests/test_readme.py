@@ -184,6 +184,13 @@ def by_weight_decay_under_at():
     found = [end(a, s, weight_decay=0.0) / end(a, s) for a in ARCHS for s in (1, 2)]
     return [min(found), max(found)]
 
+def by_width():
+    "NC1 of AT at the paper's width and at ours, and that of frozen VGG11 over it at either."
+    end = lambda regime, arch, k: Evidence(carried(regime, arch, **k), 10).last(regime, "clean", "nc1")
+    widths = dict(width=64), {}
+    return ([end("at", a, k) for k in widths for a in ARCHS]
+            + [end("trades_frozen_bn", "vgg11", k) / end("at", "vgg11", k) for k in widths])
+
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
     def end(regime, **more):
@@ -306,6 +313,8 @@ NUMBERS = {
     r"without weight decay ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) and \(seed 1\) ([\d.]+) / ([\d.]+) times":
         lambda: as_in_the_paper(weight_decay=0.0, ways=("trades_frozen_bn",))
                 + as_in_the_paper(seeds=(1,), weight_decay=0.0, ways=("trades",))[::2],
+    r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+), and frozen VGG11 has ([\d.]+) times that of AT, at ours "
+    r"([\d.]+) \(": by_width,
     r"Freezing multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
     r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
     r"([\d.]+) of":
