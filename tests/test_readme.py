@@ -138,7 +138,7 @@ def over_at_on_cifar():
     def ratios(regime, sets):
         tables = [series(carried(f"at,{regime}", **what), "clean", "nc1", by=("arch", "seed", "regime")) for what in sets]
         return sorted(x for end in (t.iloc[:, -1].unstack("regime") for t in tables) for x in end[regime] / end["at"])
-    ten = [dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset")]
+    ten = [dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset"), dict(archs="vgg11", width=64)]
     hundred = [dict(seeds="1,2", dataset="folder:cifar100")]
     frozen, small, original = ratios("trades_frozen_bn", ten), ratios("trades_frozen_bn", hundred), ratios("trades", ten + hundred)
     return [frozen[0], *frozen[-2:], small[0], small[-1], original[0], original[-1]]
@@ -185,11 +185,11 @@ def by_weight_decay_under_at():
     return [min(found), max(found)]
 
 def by_width():
-    "NC1 of AT at the paper's width and at ours, and that of frozen VGG11 over it at either."
+    "NC1 of AT at the paper's width and at ours, and that of VGG11 under TRADES over it at either, frozen and original."
     end = lambda regime, arch, k: Evidence(carried(regime, arch, **k), 10).last(regime, "clean", "nc1")
     widths = dict(width=64), {}
     return ([end("at", a, k) for k in widths for a in ARCHS]
-            + [end("trades_frozen_bn", "vgg11", k) / end("at", "vgg11", k) for k in widths])
+            + [end(r, "vgg11", k) / end("at", "vgg11", k) for k in widths for r in ("trades_frozen_bn", "trades")])
 
 def frozen_over_working():
     "NC1 on clean images with batch norm frozen over NC1 with it working: smallest and largest of ways of training, networks, seeds."
@@ -313,8 +313,8 @@ NUMBERS = {
     r"without weight decay ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) and \(seed 1\) ([\d.]+) / ([\d.]+) times":
         lambda: as_in_the_paper(weight_decay=0.0, ways=("trades_frozen_bn",))
                 + as_in_the_paper(seeds=(1,), weight_decay=0.0, ways=("trades",))[::2],
-    r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+), and frozen VGG11 has ([\d.]+) times that of AT, at ours "
-    r"([\d.]+) \(": by_width,
+    r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+), and VGG11 has ([\d.]+) times that of AT frozen and "
+    r"([\d.]+) times in the original, at ours ([\d.]+) and ([\d.]+) times \(": by_width,
     r"Freezing multiplies NC1 by ([\d.]+) to (\d+) under": frozen_over_working,
     r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
     r"([\d.]+) of":
