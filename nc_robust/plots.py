@@ -161,7 +161,8 @@ def level(ax, y, text):
 # %% ../nbs/15_plots.ipynb #04b0cd95
 def _percent(v):
     "The share `v` in percent, to one digit after the point, more where that would read as none or all."
-    return next(s for d in range(1, 18) if (s := f"{round(100 * v, d):.15g}") not in ("0", "100") or v in (0, 1) or d == 17)
+    texts = (f"{round(100 * v, digits):.15g}" for digits in range(1, 16))
+    return next((s for s in texts if v in (0, 1) or s not in ("0", "100")), f"{100 * v:.2g}")
 
 def _ends(ax, ends, name=""):
     "Write where curves, shares, end: the values in `ends`, at that of three heights at which it hides least of the curves drawn."
