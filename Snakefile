@@ -2,6 +2,7 @@
 #   snakemake -j2 --nolock --rerun-incomplete --config scale=quick                      all figures
 #   snakemake -j2 --nolock --rerun-incomplete --config scale=quick figures=fig2,fig4    some
 #   snakemake -j16 --nolock --rerun-incomplete --config scale=pilot dataset=folder:/data/cifar10 seeds=1,2,3    (cores shared by the runs)
+#   snakemake -j2 --nolock --config scale=subset dataset=folder:cifar10 seeds=1,2 source=published    what the repository holds, drawn again
 # Every parameter of the notebooks is a config key. On a cluster take Snakemake's own options, among them how a job asks for its GPU there,
 # and say in which precision to train: runs are named by it, and machines differ. max_minutes stops a run cleanly before its job's time is
 # up, and another try goes on with it:
@@ -14,7 +15,7 @@ from nc_robust.config import default_scale
 from nc_robust.machine import usable_device
 from snakemake.exceptions import WorkflowError
 
-KEYS = ("scale", "figures", *(p for p in figures.PARAMETERS if p not in ("scale", "source")))
+KEYS = ("scale", "figures", *(p for p in figures.PARAMETERS if p != "scale"))
 for name in config: choice("config key", name, KEYS)
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
@@ -46,7 +47,7 @@ rule claims:
     shell: "python -c 'import sys; from nc_robust.verdicts import merge; merge(sys.argv[1])' {params:q}"
 
 rule figure:
-    input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline]
+    input: lambda w: [MARK.format(run=r.name) for r in PLANS[w.figure].runs + PLANS[w.figure].baseline if r.source == "runs"]
     output: str(OUT / "{figure}.ipynb")
     log: str(OUT / "{figure}.log")
     threads: CORES if ALONE else 1

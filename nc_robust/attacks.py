@@ -25,7 +25,7 @@ def _lengths(x):
 # %% ../nbs/05_attacks.ipynb #97f5735d
 def project(x_adv, x, eps: float, norm: str = "linf", box_first: bool = False):
     """Pixels `x_adv` brought into the `eps`-ball around `x`, both (N, ...), and into [0, 1];
-    under l2 with `box_first` in the other order (TRADES). `ValueError` unless eps >= 0, and on another norm."""
+    under l2 with `box_first` in the other order (TRADES' release). Madry et al. 2018. `ValueError` unless eps >= 0, and on another norm."""
     if not eps >= 0: raise ValueError(f"eps must be a number >= 0, got {eps}")
     if norm_name(norm) == "linf": return torch.minimum(torch.maximum(x_adv, x - eps), x + eps).clamp(0, 1)
     if box_first: x_adv = x_adv.clamp(0, 1)
@@ -62,8 +62,8 @@ GRADIENTS = ("stable", "summed", "published")
 
 def ce_direction(logits, y, gradient: str = "stable"):
     """Direction of steepest ascent of the cross-entropy in logit space, (N, C), at `logits` (N, C) for labels `y` (N,):
-    `summed` p - e_y, `published` that over N, `stable` q - e_y, with q the softmax over the other classes: each image's by itself, a step
-    then has the same direction where no image acts on another's logits. `ValueError` for another `gradient`."""
+    `summed` p - e_y, `published` that over N, `stable` q - e_y, with q the softmax over the other classes: that differs from p - e_y by a
+    positive factor an image, so a step is the same unless images act on each other's logits. `ValueError` for another `gradient`."""
     at_y = y.view(-1, 1)
     if choice("gradient", gradient, GRADIENTS) != "stable":
         d = logits.softmax(1)

@@ -75,15 +75,22 @@ class Fit(Records):
         return began
 
 # %% ../nbs/17_claims.ipynb #efdd015f
+def _on_the_way(values, path, goal):
+    "`values` where `path`, both by epoch, first came down to `goal`, linear between measurements; the last, if it never came further."
+    if goal <= path.min(): return values.iloc[-1]
+    k = int((path <= goal).to_numpy().argmax())
+    return values.iloc[0] if k == 0 else np.interp(goal, path.iloc[[k, k - 1]], values.iloc[[k, k - 1]])
+
 class Matched(Fit):
-    "NC1 of one network beside that of another when it had come as far."
+    "NC1 of one network beside that of another when it had come as far: log-linear between measurements, its end if it never came further."
+    def _nc1_over(self, regime, than, epoch, far):
+        "Clean NC1 of `regime` after `epoch` over that of `than` when `far`, smaller the further, was first as small."
+        ours, its = (self.series(r, "clean", "nc1") for r in (regime, than))
+        return ours[epoch] / np.exp(_on_the_way(np.log(its), far(than), far(regime)[epoch]))
+
     def at_equal_fit(self, regime, than="at", epoch=None):
-        """Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many of its own images,
-        log-linear between measurements; at the end of `than`, if it never fitted more."""
-        fit, nc1 = self.fit(regime), self.series(regime, "clean", "nc1")
-        k, best, its = fit.index[-1] if epoch is None else epoch, self.fit(than).cummax(), np.log(self.series(than, "clean", "nc1"))
-        first = best.drop_duplicates()
-        return nc1[k] / np.exp(its.iloc[-1] if fit[k] >= best.iloc[-1] else np.interp(fit[k], first, its[first.index]))
+        "Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many of its own images."
+        return self._nc1_over(regime, than, self.fit(regime).index[-1] if epoch is None else epoch, lambda r: -self.fit(r))
 
     def minimised(self, regime):
         "By epoch what `regime` minimises: the loss on clean (ST) or perturbed images (AT), both terms of TRADES."
@@ -91,10 +98,8 @@ class Matched(Fit):
         return self.series(regime, own_view(regime), "loss")
 
     def at_equal_loss(self, regime, than, epoch):
-        "Clean NC1 of `regime` after `epoch` over that of `than` when what it minimises was as small, log-log between measurements."
-        loss, nc1 = self.minimised(than).cummin()[::-1], self.series(than, "clean", "nc1")[::-1]      # rising, as interp wants it
-        then = np.interp(np.log(self.minimised(regime)[epoch]), np.log(loss), np.log(nc1))
-        return self.series(regime, "clean", "nc1")[epoch] / np.exp(then)
+        "Clean NC1 of `regime` after `epoch` over that of `than` when what it minimises was first as small (its logarithm is interpolated)."
+        return self._nc1_over(regime, than, epoch, lambda r: np.log(self.minimised(r)))
 
 # %% ../nbs/17_claims.ipynb #16a09533
 class Evidence(Matched):
@@ -121,7 +126,7 @@ class Evidence(Matched):
 # %% ../nbs/17_claims.ipynb #257ea366
 @dataclass
 class Claim:
-    "A claim of the paper: its number, words, figures, regimes and the rule that judges it."
+    "A claim of the paper: its number, words, figures, regimes, and the rule, (Evidence, regime) -> (value, whether it holds, the test)."
     number: int
     text: str
     figures: tuple

@@ -75,7 +75,6 @@ def _digits100():
         x = x.reshape(10, -1, *x.shape[1:])                                   # class, image, 1, 8, 8
         c, i = np.divmod(np.arange(100 * x.shape[1]), x.shape[1])
         left, right = np.divmod(c, 10)
-        # image i of the left digit gets right image i (left + 1) mod n; where that would come round too soon, each round is moved on by one
         n = x.shape[1]
         other = (i * (left + 1) + i // (n // np.gcd(left + 1, n)) + 7 * right) % n
         return np.concatenate([x[left, i], x[right, other]], axis=-1), c

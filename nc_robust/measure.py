@@ -108,7 +108,7 @@ TETRAHEDRON = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], d
 
 def frame(mu4):
     """A map from points (N, p) to (N, 3), float32 on the CPU: coordinates in the span of the four class means `mu4` (4, p), turned
-    (orthogonal Procrustes) and scaled towards the tetrahedron."""
+    (orthogonal Procrustes, Schönemann 1966) and scaled towards the tetrahedron. `ValueError` as of `Simplex`."""
     s = Simplex(mu4)
     U, _, Vh = torch.linalg.svd(s.vertices.T @ TETRAHEDRON.to(mu4.device), full_matrices=False)         # orthogonal Procrustes
     size = s.vertices.norm(dim=1).mean()
@@ -171,7 +171,8 @@ def measure_radii(model, data: Data, c: Config, radii) -> list:
 # %% ../nbs/09_measure.ipynb #fff17037
 def measure_predicted(model, data: Data, c: Config) -> list:
     """Per class k of the predicted label under untargeted PGD: how many points, the norms of the clean and the predicted mean, their
-    angle (radians); both centred at the mean of all points, as in NC2. The class stands in the column `layer`, as `class k`."""
+    angle (radians); both centred at the mean of all points, as in NC2; NaN of a class never predicted. The class stands in the
+    column `layer`, as `class k`."""
     x, y, C = pixels(data.train.x), data.train.y, data.num_classes
     v = make_view("predicted", model, x, y, c, C)
     h, g = score(model, x)[1].double(), score(model, v.x)[1].double()

@@ -156,7 +156,7 @@ def simplex_similarity(mu, mu2) -> float:
 def nc1_pinv(h, y, C: int) -> float:
     """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time. Directions whose eigenvalue in Sigma_B is
     below 1e-12 of the largest count as none. The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1; empty classes
-    are left out."""
+    are left out. `ValueError` on bad input."""
     h = h.double(); mu = class_means(h, y, C); R = h - mu[y.long()]
     M = (mu - h.mean(0))[~mu.isnan().any(1)]
     return torch.trace(torch.linalg.pinv(M.T @ M / len(M), rtol=1e-12) @ (R.T @ R / len(h))).item()

@@ -27,7 +27,7 @@ class Network(nn.Module):
             if name == "std" and not (v > 0).all(): raise ValueError(f"std must be above 0, got {v.tolist()}")
             if len(v) != in_channels: raise ValueError(f"{name} has {len(v)} values for {in_channels} channels")
             self.register_buffer(name, v.view(1, -1, 1, 1), persistent=False)
-        self.in_channels, self.p = in_channels, p
+        self.in_channels = in_channels
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.linear = nn.Linear(p, num_classes)
 

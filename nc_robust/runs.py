@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'trained', 'same_data', 'save', 'write_table', 'table', 'same_code', 'Stopped',
-           'countdown', 'train_run', 'locked', 'remake_table', 'history', 'final_state', 'whole_table', 'same_run',
+           'countdown', 'train_run', 'locked', 'whole_table', 'same_run', 'remake_table', 'history', 'final_state',
            'finished', 'length', 'num_classes', 'published']
 
 # %% ../nbs/12_runs.ipynb #c709e146
@@ -221,6 +221,16 @@ def locked(run: Run, max_minutes: float = None):
         except Timeout as e: raise Stopped(f"{run.name} is still being trained by another process (the time given is over)") from e
     return hold(run.folder / ".lock", wait=wait)
 
+# %% ../nbs/12_runs.ipynb #26389108
+def whole_table(path: Path) -> pd.DataFrame | None:
+    "The table at `path`, or None: it is missing, or damaged and now set aside, which is said. `ValueError` for that of another run."
+    return None if (t := whole(path, read_table)) is None else same_run(path, t)
+
+def same_run(path: Path, t: pd.DataFrame) -> pd.DataFrame:
+    "The table `t`, read from `path`; `ValueError` unless it is of the run whose folder that is in."
+    if set(t.run) - {path.parent.name}: raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
+    return t
+
 # %% ../nbs/12_runs.ipynb #772797fa
 def remake_table(run: Run):
     "Write the table of `run` from its state; a damaged one is set aside, that of another run refused (`ValueError`)."
@@ -280,16 +290,6 @@ def _alike(a, b):
     "Whether two tables hold the same numbers where both have one, but for the rounding of text."
     both = a.merge(b, on=["epoch", "split", "view", "layer", "metric"])
     return np.allclose(both.value_x, both.value_y, rtol=1e-9, equal_nan=True)
-
-# %% ../nbs/12_runs.ipynb #26389108
-def whole_table(path: Path) -> pd.DataFrame | None:
-    "The table at `path`, or None: it is missing, or damaged and now set aside, which is said. `ValueError` for that of another run."
-    return None if (t := whole(path, read_table)) is None else same_run(path, t)
-
-def same_run(path: Path, t: pd.DataFrame) -> pd.DataFrame:
-    "The table `t`, read from `path`; `ValueError` unless it is of the run whose folder that is in."
-    if set(t.run) - {path.parent.name}: raise ValueError(f"{path} belongs to another run ({t.run.iloc[0]}); move it away")
-    return t
 
 # %% ../nbs/12_runs.ipynb #6bac287d
 def finished(run: Run) -> bool:

@@ -140,3 +140,16 @@ def test_the_verdicts_shown_are_those_of_the_rules(path):
     cell = next(c for c in nbformat.read(path, 4).cells if c.cell_type == "code" and "verdicts.report" in c.source)
     shown = [o.data["text/html"] for o in cell.outputs if "text/html" in o.get("data", {})]
     assert shown[-1].strip() == verdicts.report(figure, figures.table(figure)).to_html().strip()
+
+GIVEN = dict.fromkeys(("controls", "decay", "findings", "rules"), ()) | dict.fromkeys(
+    ("adaptive", "frozen", "overfitting", "trades"), ("-p", "source", "published", "-p", "scale", "quick"))
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_a_page_of_tables_shows_is_what_it_prints(name, tmp_path):
+    "Pages that only read published tables, run anew, give the tables and lines that they show in the repository."
+    assert (done := papermill(name, out := tmp_path / "out.ipynb", *GIVEN[name])).returncode == 0, done.stderr
+    def shown(path):
+        text = lambda o: o.get("text") or o.get("data", {}).get("text/html") or o.get("data", {}).get("text/plain", "")
+        lines = {c.id: "\n".join(map(text, c.get("outputs", ()))).splitlines() for c in nbformat.read(path, 4).cells}
+        return {k: kept for k, v in lines.items() if (kept := [l for l in v if l and not l.endswith((".png", ".pdf", ".csv"))])}
+    assert shown(out) == shown(NBS / f"{name}.ipynb")
