@@ -74,13 +74,14 @@ class Fit(Records):
         if began == self.fit(regime).index[-1]: raise NotReached(f"{regime}: the terminal phase begins with the last measurement")
         return began
 
-# %% ../nbs/17_claims.ipynb #efdd015f
+# %% ../nbs/17_claims.ipynb #efdd0160
 def _on_the_way(values, path, goal):
     "`values` where `path`, both by epoch, first came down to `goal`, linear between measurements; the last, if it never came further."
     if goal <= path.min(): return values.iloc[-1]
     k = int((path <= goal).to_numpy().argmax())
     return values.iloc[0] if k == 0 else np.interp(goal, path.iloc[[k, k - 1]], values.iloc[[k, k - 1]])
 
+# %% ../nbs/17_claims.ipynb #efdd015f
 class Matched(Fit):
     "NC1 of one network beside that of another when it had come as far: log-linear between measurements, its end if it never came further."
     def _nc1_over(self, regime, than, epoch, far):

@@ -261,7 +261,7 @@ NUMBERS = {
     r"on digits (\d+) of (\d+) verdicts change, on `digits100` .pairs of digits. (\d+) of (\d+), on thirty CIFAR-10 images a class (\d+) "
     r"of (\d+), on five":
         changed_by_seeds,
-    r"images (\d+) of the paper's 23 claims are judged: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
+    r"images (\d+) of the paper's 23 claims are judged, .*: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
         lambda: [claims().claim.nunique(), *((claims().verdict == v).sum() if v else len(claims())
                                              for v in ("holds", None, "does not hold", "not reached"))],
     r"quarter of the radius \(2/255\) (\d+) to (\d+) / (\d+) % are still right and NC1 is (\d+) to (\d+) / (\d+) times the clean one; on "
