@@ -15,7 +15,7 @@ from nc_robust.config import default_scale
 from nc_robust.machine import usable_device
 from snakemake.exceptions import WorkflowError
 
-KEYS = ("scale", "figures", *(p for p in figures.PARAMETERS if p != "scale"))
+KEYS = ("scale", "figures", *figures.CHOICES, *(p for p in figures.PARAMETERS if p != "scale"))
 for name in config: choice("config key", name, KEYS)
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
