@@ -260,7 +260,7 @@ def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
                 ax.plot(a[e], b[e], **_style_of(r) | dict(label=None, clip_on=False, zorder=3) | look)
         if METRICS[x[1]][1] == "log": ax.set_xscale("log"); ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter("{x:g}"); ax.xaxis.set_inverted(True)
-    return grid([(ylabel,)], columns_of(t, "arch"), f"{xlabel} (falls to the right)", draw, height=2.2)
+    return grid([(ylabel,)], columns_of(t, "arch"), f"{xlabel}\n(falls to the right)", draw, height=2.2)
 
 # %% ../nbs/15_plots.ipynb #5db849ea
 BEYOND = {  # what the paper leaves out: keywords of `by_epoch`
