@@ -75,15 +75,28 @@ def test_figure_2_runs_twice(tmp_path):
     assert (set(t.regime) == {"at"} and set(t.arch) == {"vgg11"} and {"nc1", "nc3", "nc4"} <= set(t.metric)
             and set(t.view) >= {"clean", "perturbed", "gaussian"})
 
+def make_figures(folder, arguments):
+    "The command that `make figures` runs with these `ARGS`, in a `folder` that is not the project's."
+    root = NBS.parent
+    recipe = re.search(r"bin/snakemake (.*)", subprocess.run(["make", "-n", "figures", f"ARGS={arguments}"], cwd=root,
+                                                             capture_output=True, text=True, check=True).stdout)[1]
+    (folder / "nbs").symlink_to(NBS)
+    return [Path(sys.executable).parent / "snakemake", "--snakefile", root / "Snakefile", "--directory", folder, *shlex.split(recipe)]
+
+def test_published_figures_are_drawn_again(tmp_path):
+    "`make figures` with `source=published` trains nothing, and its tables are those published, heads and all."
+    env = os.environ | dict(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", NC_ROBUST_OUT=str(tmp_path / "out"))
+    command = make_figures(tmp_path, "source=published figures=fig3,fig12")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in ("fig3_digits.csv", "fig12_digits.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (NBS.parent / "figures" / name).read_bytes()
+    assert not (tmp_path / "runs").exists()
+
 def test_killed_make_figures_goes_on(tmp_path):
     """`make figures`, all of its processes killed with -9 in mid-run, goes on when called again; a third call finds nothing
     left to train. The folders have spaces in their names."""
-    root = NBS.parent
-    recipe = re.search(r"bin/snakemake (.*)", subprocess.run(["make", "-n", "figures", "ARGS=figures=fig16"], cwd=root,
-                                                             capture_output=True, text=True, check=True).stdout)[1]
-    command = [Path(sys.executable).parent / "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path,
-               *shlex.split(recipe.replace("scale=quick", "scale=smoke"))]
-    (tmp_path / "nbs").symlink_to(NBS)
+    command = ["scale=smoke" if word == "scale=quick" else word for word in make_figures(tmp_path, "figures=fig16")]
     out, kept = tmp_path / "my figures", tmp_path / "my runs"
     env = os.environ | dict(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", NC_ROBUST_OUT=str(out), NC_ROBUST_RUNS=str(kept))
     p = subprocess.Popen(command, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
