@@ -11,7 +11,7 @@ from nc_robust import figures, files, plans
 import shlex
 from nc_robust.claims import CLAIMS
 from nc_robust.checks import choice
-from nc_robust.config import default_scale
+from nc_robust.config import default_scale, from_text
 from nc_robust.machine import usable_device
 from snakemake.exceptions import WorkflowError
 
@@ -20,7 +20,8 @@ for name in config: choice("config key", name, KEYS)
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
 LIMIT = {"run": f"max_minutes={m}", "figure": f"-p max_minutes {m}"} if (m := config.get("max_minutes")) else {"run": "", "figure": ""}
-GIVEN = {k: v for k, v in config.items() if k not in ("scale", "figures", "max_minutes")}
+number = lambda v: [from_text(i) for i in v] if isinstance(v, list) else v            # Snakemake leaves those of milestones=[0.25,0.375] text
+GIVEN = {k: number(v) for k, v in config.items() if k not in ("scale", "figures", "max_minutes")}
 PLANS = figures.planned(config.get("figures", tuple(figures.FIGURES)), scale=SCALE, **GIVEN)
 RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs + plan.baseline}
 try: CORES = workflow.cores or 1

@@ -148,8 +148,9 @@ def markdown(t: pd.DataFrame) -> str:
     """The claims table for the README: a row for each claim, norm and regime, a column for each data set and size,
     in the cells the verdicts on PreActResNet18 and VGG11. The number of seeds stands in a cell where it is not the column's
     largest, and with a verdict how many single seeds agree with it where not all do."""
-    t = t.assign(seeds=t.seeds.astype(str).str.split().str.len(), agree=t.agree.astype(float))
-    size, most = SIZE, t.groupby(SIZE, sort=False).seeds.max().sort_index(level="dataset", sort_remaining=False).to_dict()
+    t = t.assign(seeds=t.seeds.astype(str).str.split().str.len(), agree=t.agree.astype(float), epochs=t.epochs.astype(str))
+    small_first = lambda i: (i[0][0], math.inf if i[0][1] == "all" else int(i[0][1]), int(i[0][2].split()[-1]), " " in i[0][2])
+    size, most = SIZE, dict(sorted(t.groupby(SIZE).seeds.max().to_dict().items(), key=small_first))
     images = lambda n: "all images" if n == "all" else f"{n} a class"
     heads = [f"{d.removeprefix('folder:')}, {images(n)}, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]
