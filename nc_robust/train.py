@@ -240,11 +240,12 @@ def _plain_trades_attack(c, model, x, gen):
     for _ in range(c.steps):
         delta.requires_grad_()
         kl = F.kl_div(model(x + delta).log_softmax(1), model(x).softmax(1), reduction="sum")
-        if c.norm == "linf": g, = torch.autograd.grad(kl, delta)                # no gradients of the weights; under l2 there are
-        else: kl.backward(); g = delta.grad
-        delta = delta.detach()
-        if c.norm == "linf": delta = (x + delta + c.step_size * g.sign()).clamp(x - c.eps, x + c.eps).clamp(0, 1) - x
+        if c.norm == "linf":
+            g, = torch.autograd.grad(kl, delta)                                 # no gradients of the weights; under l2 there are
+            delta = (x + delta.detach() + c.step_size * g.sign()).clamp(x - c.eps, x + c.eps).clamp(0, 1) - x
         else:
+            kl.backward()
+            g = delta.grad; delta = delta.detach()
             delta = delta + 2 * c.eps / c.steps * g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             delta = _shorten((x + delta).clamp(0, 1) - x, c.eps)
     return (x + delta).detach()

@@ -3,7 +3,7 @@ import math, subprocess, sys
 from functools import partial
 from pathlib import Path
 import pytest, torch
-from nc_robust import models
+from nc_robust import bench, models
 from nc_robust.bench import noise
 from nc_robust.config import ARCHS, REGIMES, Config, configure
 from nc_robust.data import generator, load, pixels
@@ -250,6 +250,14 @@ def test_forward_passes_are_counted(r):
     model.register_forward_hook(lambda m, _, z: work.append(1 + z.requires_grad + (z.requires_grad and m.linear.weight.requires_grad)))
     train_step(reg, model, opt, pixels(d.train.x), d.train.y, generator("cpu", 0))
     assert sum(work) == reg.forwards
+
+@pytest.mark.parametrize("r, norm, passes", [("st", "linf", 3), ("at", "linf", 35), ("at", "l2", 35), ("trades", "linf", 39),
+                                             ("trades", "l2", 69), ("trades_frozen_bn", "linf", 40), ("trades_frozen_bn", "l2", 70)])
+def test_what_the_published_loops_cost(r, norm, passes):
+    "The work of their convolutions and products, in forward passes: what speed-ups are measured against."
+    c = configure(r, "vgg11", "smoke", norm=norm, width=16, batch_size=4, precision="fp32")
+    work = bench.flops(bench.one_step(c, noise(8, 1, 4), how="plain")) / 4 / bench.forward_flops("vgg11", 16, 8, 1)
+    assert work == pytest.approx(passes, rel=0.005)
 
 def test_a_rate_in_a_tensor_stays_there():
     "A recorded step reads it at its place."
