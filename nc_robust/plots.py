@@ -6,7 +6,7 @@
 __all__ = ['VIEW_STYLES', 'TITLES', 'STYLE', 'PAGE', 'COLUMN', 'METRICS', 'FIG2', 'RADII', 'TINY', 'REGIME_STYLES', 'BEYOND',
            'ANGLES', 'LAYERS', 'CENTRES', 'CLASSES', 'title', 'styled', 'quantities', 'curve', 'grid', 'columns_of',
            'level', 'by_epoch', 'by_regime', 'only', 'series', 'span', 'against', 'by_layer', 'by_direction',
-           'by_radius', 'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'save_figure']
+           'by_radius', 'radius_labels', 'by_class', 'simplex_panel', 'simplices', 'animate', 'rendered', 'save_figure']
 
 # %% ../nbs/15_plots.ipynb #58b86ae6
 import hashlib, io, json, math, re
@@ -395,17 +395,19 @@ def animate(pictures: dict, views=("clean", "perturbed")):
     return HTML(html.replace(drawn, hashlib.sha256(html.replace(drawn, "").encode()).hexdigest()[:32]))
 
 # %% ../nbs/15_plots.ipynb #1c20c02f
+def rendered(fig, name: str, about: str = "") -> dict:
+    "`{ending: bytes}` of `fig` as PNG and PDF of the title `name`, the same bytes each time; what it is `about` goes into both."
+    def drawn(**how): fig.savefig(buffer := io.BytesIO(), **how); return buffer.getvalue()
+    return dict(png=drawn(format="png", dpi=200, metadata={"Title": name, "Description": about, "Software": None}),
+                pdf=drawn(format="pdf", metadata={"Title": name, "Subject": about, "CreationDate": None}))
+
 def save_figure(fig, name: str, t: pd.DataFrame, provenance: dict, folder) -> list:
     """Write `<folder>/<name>.png .pdf .csv`, without a `fig` the CSV alone, and print the paths; `provenance` goes into all. Returns what
     was written."""
-    png, pdf, csv = (Path(folder) / f"{name}.{e}" for e in ("png", "pdf", "csv"))
-    text = json.dumps(provenance, sort_keys=True)
-    def drawn(**how): fig.savefig(buffer := io.BytesIO(), **how); return buffer.getvalue()
-    contents = {} if fig is None else {
-        png: drawn(format="png", dpi=200, metadata={"Title": name, "Description": text, "Software": None}),
-        pdf: drawn(format="pdf", metadata={"Title": name, "Subject": text, "CreationDate": None})}
     head = "".join(f"# {k}: {json.dumps(v)}\n" for k, v in provenance.items())
-    contents[csv] = (head + t.to_csv(index=False, float_format="%.7g")).encode()
+    made = rendered(fig, name, json.dumps(provenance, sort_keys=True)) if fig else {}
+    made["csv"] = (head + t.to_csv(index=False, float_format="%.7g")).encode()
+    contents = {Path(folder) / f"{name}.{ending}": content for ending, content in made.items()}
     write_files(contents)
     print(*contents, sep="\n")
     return list(contents)

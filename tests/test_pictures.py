@@ -1,6 +1,7 @@
 "A picture draws the rows it names, and what is published is what the published runs hold."
 import json, re
 from functools import lru_cache
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 import matplotlib; matplotlib.use("agg")
@@ -51,6 +52,10 @@ def test_a_band_is_a_standard_deviation():
     plots.curve(ax := plots.plt.figure().add_subplot(), t, "epoch", "clean")
     edges = ax.collections[0].get_paths()[0].vertices
     assert [sorted({y for x, y in edges if x == e}) for e in (1, 2, 3)] == [[2, 4], [3, 5], [4, 6]]
+
+def test_the_picture_of_the_claims_is_that_of_their_table():
+    about = Image.open(FIGURES / "claims.png").text["Description"]
+    assert about == f"sha256 of claims.csv: {sha256((FIGURES / 'claims.csv').read_bytes()).hexdigest()}"
 
 @lru_cache
 def tables(run): return [read_table(f) for f in sorted((FIGURES / "runs" / run).glob("*.csv.gz"))]
