@@ -2,7 +2,7 @@
 #   snakemake -j2 --nolock --rerun-incomplete --config scale=quick                      all figures
 #   snakemake -j2 --nolock --rerun-incomplete --config scale=quick figures=fig2,fig4    some
 #   snakemake -j16 --nolock --rerun-incomplete --config scale=pilot dataset=folder:/data/cifar10 seeds=1,2,3    (cores shared by the runs)
-#   snakemake -j2 --nolock --config scale=subset dataset=folder:cifar10 seeds=1,2 source=published    what the repository holds, drawn again
+#   snakemake -j2 --nolock --config figures=fig2,trades scale=subset dataset=folder:cifar10 seeds=1,2 source=published    drawn again, not trained
 # Every parameter of the notebooks is a config key. On a cluster take Snakemake's own options, among them how a job asks for its GPU there,
 # and say in which precision to train: runs are named by it, and machines differ. max_minutes stops a run cleanly before its job's time is
 # up, and another try goes on with it:

@@ -30,7 +30,7 @@ class Records:
         self.where = t.groupby(["regime", "view", "metric", "split"], sort=False).indices      # {key: row numbers}
 
     def rows(self, regime, view, metric, split):
-        "The records; `Missing` if there are none. NC2 of two classes is 0 whatever the network does."
+        "The records; `Missing` if there are none. NC2 of two classes of one size is 0 whatever the network does."
         if self.C == 2 and metric.startswith("equi"): raise Missing("NC2 that says anything of two classes")
         if (key := (regime, view, metric, split)) not in self.where: raise Missing(", ".join(key))
         self.asked.add(regime)

@@ -57,7 +57,7 @@ CHOICES = {"regime": None, "pooled": (None, True, False), "more": (None, True, F
 class Figure:
     """One figure: its `name` and its planned `runs`. `given`: parameters of the notebook, None for the figure's own.
     `more`: whether the notebook is to draw what the paper leaves out. `ValueError` for an unknown name or value, `pooled` without
-    layers, several networks where one is shown, eps 0 where radii are compared."""
+    layers, several networks where one is shown, eps 0 where radii are compared, a `step_size` where several are trained at."""
     def __init__(self, name: str, regime=None, max_minutes=None, seeds=None, pooled=None, more=None, **given):
         self.name, self.spec, self.minutes, self.more = name, dict(FIGURES[choice("figure", name, FIGURES)]), max_minutes, more
         self.tag = "pooled" if pooled else None          # of its files, besides name, regime and data

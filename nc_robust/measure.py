@@ -171,8 +171,8 @@ def measure_radii(model, data: Data, c: Config, radii) -> list:
 # %% ../nbs/09_measure.ipynb #fff17037
 def measure_predicted(model, data: Data, c: Config) -> list:
     """Per class k of the predicted label under untargeted PGD: how many points, the norms of the clean and the predicted mean, their
-    angle (radians); both centred at the mean of all points, as in NC2; NaN of a class never predicted. The class stands in the
-    column `layer`, as `class k`."""
+    angle (radians); both centred at the mean of all points, as in NC2; predicted norm and angle NaN of a class never predicted. The class
+    stands in the column `layer`, as `class k`."""
     x, y, C = pixels(data.train.x), data.train.y, data.num_classes
     v = make_view("predicted", model, x, y, c, C)
     h, g = score(model, x)[1].double(), score(model, v.x)[1].double()

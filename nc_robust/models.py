@@ -207,8 +207,9 @@ def _foldable(conv, bn, named):
     return plain and not any(m._forward_hooks or m._forward_pre_hooks or id(m) in named for m in (conv, bn))
 
 def folded(model: Network) -> Network:
-    """An eval-mode copy of `model` in which every plain batch norm that follows a plain convolution is folded into it, but for layers
-    that are named, which give what they gave. The parts of an `nn.Sequential` are taken to run one after the other."""
+    """An eval-mode copy of `model` in which the batch norm after a convolution is folded into it, both plain ones, in a `PreActBlock` and
+    in an `nn.Sequential` of three that begins with the two, whose parts are taken to run one after the other; but for layers that are
+    named, which give what they gave."""
     m = copy.deepcopy(model).eval()
     named = {id(l) for k in m.modules() if hasattr(layers := getattr(k, "layers", None), "values") for l in layers.values()}
     for block in m.modules():

@@ -111,7 +111,7 @@ def _at_least_twice(low, high):
     return (low, high) if high >= 2 * low else (middle / 2**0.5, middle * 2**0.5)
 
 def _round(low, high) -> list:
-    "Three to seven round numbers of the usual kinds from `low`, or as little below it as may be, to `high`."
+    "Three to seven round numbers, where there are as many, of the usual kinds from `low`, or as little below it as may be, to `high`."
     digits = ((1,),) if low < TINY else ((1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 4, 5, 6, 8),
                                          (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
     def within(some):

@@ -189,7 +189,7 @@ def countdown(max_minutes):
 # %% ../nbs/12_runs.ipynb #f8985f71
 def train_run(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None):
     """Train what is missing; saves its whole epochs, whatever ends it. Raises `Stopped` if it ends early (`max_minutes`, SIGINT, SIGTERM),
-    `Diverged` on NaN, `ValueError` for a published run."""
+    `Diverged` on a loss that is NaN or infinite, `ValueError` for a published run."""
     if run.source == "published": raise ValueError(f"{run.name} is published, and only read; source='runs' trains it")
     with threads(run.data): _train(run, max_minutes, progress, on_epoch)
 
@@ -254,7 +254,7 @@ def _check_data(run: Run):
 def history(run: Run, max_minutes: float = None, progress: bool = True, on_epoch=None) -> pd.DataFrame:
     """The run's table of all measured epochs; trains, resumes or reads. `on_epoch(n)` is called after each trained
     epoch. Raises `Stopped`, `Diverged`, `ValueError` (a checkpoint of other data, code or another configuration),
-    `FileNotFoundError` (not published)."""
+    `FileNotFoundError` (not published, or its data is not there)."""
     if max_minutes is not None: number("max_minutes", max_minutes)
     if run.source == "published": return published(run)
     if complete(run): _check_data(run); return read_table(run.csv)

@@ -119,7 +119,8 @@ def set_lr(opt, lr: float):
 # %% ../nbs/07_train.ipynb #804f937e
 def start(c: Config, data: Data, device="cpu"):
     """A fresh network and its optimiser for configuration `c`: SGD with momentum, weight decay on what `c.decay_on` names. `ValueError` if
-    a batch norm averages over all batches (momentum None): which of a step's passes count is said by their momentum."""
+    there is no batch norm to freeze, or one averages over all batches (momentum None): which of a step's passes count is said by their
+    momentum."""
     model = build(c.arch, data.num_classes, data.in_channels, c.width, data.mean, data.std, seed=c.seed).to(device)
     norms = _norms(model)
     if any(m.momentum is None for m in norms):
@@ -169,8 +170,8 @@ def _put(kept, rows, x_adv, x):
 @torch.enable_grad()
 def train_epoch(model, opt, data: Data, c: Config, epoch: int, keep: bool = False, on_batch=None, step=None):
     """Train `epoch` (from 0). Returns the mean loss and, with `keep`, the perturbed training set (float32, as the images; None: none).
-    `on_batch()` may raise to stop; `step` is that of `replay.fast_step` (None: `train_step`). Raises `Diverged` on a NaN loss,
-    `ValueError` if a last batch of a single image is too few for batch norm."""
+    `on_batch()` may raise to stop; `step` is that of `replay.fast_step` (None: `train_step`). Raises `Diverged` on a loss that is NaN or
+    infinite, `ValueError` if a last batch of a single image is too few for batch norm."""
     reg, device, n = regime(c), data.train.x.device, len(data.train.y)
     step = step or partial(train_step, reg, model, opt)
     order, gen = batches(n, c.batch_size, device, c.seed, epoch), generator(device, c.seed, "attack", epoch)
