@@ -192,18 +192,18 @@ def by_weight_decay():
     found = [end(a, s, 0.0) / end(a, s, 5e-4, p) for a in ARCHS for s, p in ((1, "bf16"), (2, "fp32"))]
     return [min(found), max(found)]
 
-def by_weight_decay_under_at():
-    "The same of AT with the paper's rate and schedule, seed by seed."
-    end = lambda a, s, **more: Evidence(carried("at", a, s, lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40, **more),
-                                        10).last("at", "clean", "nc1")
+def by_weight_decay_in_the_paper(regime):
+    "The same with the paper's rate and schedule, seed by seed."
+    end = lambda a, s, **more: Evidence(carried(regime, a, s, lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40, **more),
+                                        10).last(regime, "clean", "nc1")
     found = [end(a, s, weight_decay=0.0) / end(a, s) for a in ARCHS for s in (1, 2)]
     return [min(found), max(found)]
 
 def by_width():
-    "NC1 of AT at the paper's width and at ours, and that of frozen and of original TRADES over it at the paper's."
+    "NC1 of AT and of ST at the paper's width and at ours, and that of frozen and of original TRADES over AT's at the paper's."
     end = lambda regime, arch, k: Evidence(carried(regime, arch, **k), 10).last(regime, "clean", "nc1")
     widths = dict(width=64), {}
-    return ([end("at", a, k) for k in widths for a in ARCHS]
+    return ([end(r, a, k) for r in ("at", "st") for k in widths for a in ARCHS]
             + [end(r, a, widths[0]) / end("at", a, widths[0]) for r in ("trades_frozen_bn", "trades") for a in ARCHS])
 
 def frozen_over_working():
@@ -288,8 +288,9 @@ NUMBERS = {
     r"falls from its peak, (\d+) / (\d+) % \(epoch (\d+) / (\d+)\), to (\d+) / (\d+) %, NC1 of training images (\d+) / (\d+) times mean":
         robust_overfitting,
     r"NC1 rises again, ([\d.]+) to ([\d.]+) times, after": turns_with_weight_decay_and_a_high_rate,
-    r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it under ST \(.*?\), ([\d.]+) to ([\d.]+) times under AT":
-        lambda: by_weight_decay() + by_weight_decay_under_at(),
+    r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it under ST \(.*?\); with the paper's rate, which drops early, "
+    r"([\d.]+) to ([\d.]+) times, under AT ([\d.]+) to ([\d.]+) times\.":
+        lambda: by_weight_decay() + by_weight_decay_in_the_paper("st") + by_weight_decay_in_the_paper("at"),
     r"value of the loss freezing makes ([\d.]+) to (\d+) times at the end, but before the learning rate drops ([\d.]+) to "
     r"([\d.]+) / ([\d.]+) to ([\d.]+) times":
         at_equal_loss,
@@ -322,8 +323,8 @@ NUMBERS = {
         as_in_the_paper,
     r"without weight decay ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) times":
         lambda: as_in_the_paper(weight_decay=0.0),
-    r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+); frozen TRADES has ([\d.]+) / ([\d.]+) times "
-    r"that, the original ([\d.]+) / ([\d.]+) \(": by_width,
+    r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+) \(ST: ([\d.]+) / ([\d.]+), at ours ([\d.]+) / ([\d.]+)\); "
+    r"frozen TRADES has ([\d.]+) / ([\d.]+) times that, the original ([\d.]+) / ([\d.]+) \(": by_width,
     r"Freezing multiplies NC1 by ([\d.]+) to (\d+) under .* test images by ([\d.]+) to ([\d.]+)\), TRADES for AT by ([\d.]+) to ([\d.]+)\.":
         frozen_over_working,
     r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
