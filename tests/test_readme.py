@@ -268,6 +268,9 @@ NUMBERS = {
     r"images (\d+) of the paper's 23 claims are judged, .*: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
         lambda: [claims().claim.nunique(), *((claims().verdict == v).sum() if v else len(claims())
                                              for v in ("holds", None, "does not hold", "not reached"))],
+    r"where every network fits, it is (\d+) of (\d+), too, with (\d+) no, (\d+) not reached, (\d+) undecided\.":
+        lambda: [len(t) if v is None else (t.verdict == v).sum() for t in [claims(per_class="30", epochs="400")]
+                 for v in ("holds", None, "does not hold", "not reached", "undecided")],
     r"quarter of the radius \(2/255\) (\d+) to (\d+) / (\d+) % are still right and NC1 is (\d+) to (\d+) / (\d+) times the clean one; on "
     r"thirty images a class (\d+) / (\d+) % and ([\d.]+) / ([\d.]+) times":
         lambda: [x for look in (accuracy_near, nc1_near) for x in (
