@@ -54,6 +54,7 @@ def test_a_band_is_a_standard_deviation():
     assert [sorted({y for x, y in edges if x == e}) for e in (1, 2, 3)] == [[2, 4], [3, 5], [4, 6]]
 
 def test_the_picture_of_the_claims_is_that_of_their_table():
+    "The PNG names the digest of the CSV that it was drawn from."
     about = Image.open(FIGURES / "claims.png").text["Description"]
     assert about == f"sha256 of claims.csv: {sha256((FIGURES / 'claims.csv').read_bytes()).hexdigest()}"
 
