@@ -206,6 +206,11 @@ def by_width():
     return ([end(r, a, k) for r in ("at", "st") for k in widths for a in ARCHS]
             + [end(r, a, widths[0]) / end("at", a, widths[0]) for r in ("trades_frozen_bn", "trades") for a in ARCHS])
 
+def by_batch_size():
+    "NC1 of frozen TRADES over AT's with batches of 128, and with those of 50."
+    end = lambda regime, arch, k: Evidence(carried(regime, arch, **k), 10).last(regime, "clean", "nc1")
+    return [end("trades_frozen_bn", a, k) / end("at", a, k) for k in (dict(batch_size=128, epochs=200, measure_every=20), {}) for a in ARCHS]
+
 def frozen_over_working():
     """NC1 on clean images with batch norm frozen over NC1 with it working, the same of test images, and NC1 of TRADES over AT's in either
     mode: smallest and largest of ways of training, networks, seeds."""
@@ -283,6 +288,7 @@ NUMBERS = {
                                              for v in ("holds", None, "does not hold", "not reached"))],
     r"it is (\d+) of (\d+), too \((\d+) no, (\d+) not reached\), though (\d+) of the \d+ are others; .* change (\d+) of those "
     r"\((\d+) yes, (\d+) no, (\d+) not reached, (\d+) undecided\)": with_thirty_a_class,
+    r"has ([\d.]+) / ([\d.]+) times AT's NC1 with those, ([\d.]+) / ([\d.]+) with ours\)": by_batch_size,
     r"quarter of the radius \(2/255\) (\d+) to (\d+) / (\d+) % are still right and NC1 is (\d+) to (\d+) / (\d+) times the clean one; on "
     r"thirty images a class (\d+) / (\d+) % and ([\d.]+) / ([\d.]+) times":
         lambda: [x for look in (accuracy_near, nc1_near) for x in (
