@@ -176,7 +176,8 @@ def picture(t: pd.DataFrame):
                 ax.barh(i, 0.41, 0.84, x, color=COLOR[v.verdict])
                 ax.text(x + 0.2, i, word, size=5, color=ink, ha="center", va="center_baseline")
         ax.set(yticks=range(len(rows)), yticklabels=_named(rows), ylim=(max(1, len(rows)) - 0.5, -0.5), xlim=(0, max(1, len(most))))
-        ax.set_xticks([j + 0.42 for j in range(len(most))], [f"{_head(*size)}, {_seeds(k)}" for size, k in most.items()], rotation=35, ha="left")
+        heads = [f"{_head(*size)}, {_seeds(k)}" for size, k in most.items()]
+        ax.set_xticks([j + 0.42 for j in range(len(heads))], heads, rotation=35, ha="left")
         ax.tick_params(labelsize=6, length=0, labeltop=True, labelbottom=False)
         ax.grid(False); ax.spines[:].set_visible(False)
         fig.legend([plt.Rectangle((0, 0), 1, 1, color=c) for c in COLOR.values()], [MARK[v] for v in COLOR], ncols=4, frameon=False,

@@ -209,7 +209,8 @@ def by_width():
 def by_batch_size():
     "NC1 of frozen TRADES over AT's with batches of 128, and with those of 50."
     end = lambda regime, arch, k: Evidence(carried(regime, arch, **k), 10).last(regime, "clean", "nc1")
-    return [end("trades_frozen_bn", a, k) / end("at", a, k) for k in (dict(batch_size=128, epochs=200, measure_every=20), {}) for a in ARCHS]
+    sizes = dict(batch_size=128, epochs=200, measure_every=20), {}
+    return [end("trades_frozen_bn", a, k) / end("at", a, k) for k in sizes for a in ARCHS]
 
 def frozen_over_working():
     """NC1 on clean images with batch norm frozen over NC1 with it working, the same of test images, and NC1 of TRADES over AT's in either
