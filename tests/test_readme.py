@@ -153,7 +153,8 @@ def over_at_on_cifar():
     def ratios(regime, sets):
         tables = [series(carried(f"at,{regime}", **what), "clean", "nc1", by=("arch", "seed", "regime")) for what in sets]
         return sorted(x for end in (t.iloc[:, -1].unstack("regime") for t in tables) for x in end[regime] / end["at"])
-    ten = [dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset"), dict(width=64)]
+    ten = [dict(seeds="1,2,3"), dict(seeds="1,2,3", norm="l2"), dict(seeds="1,2", scale="subset"), dict(width=64),
+           dict(seeds="1,2", batch_size=128, epochs=200, measure_every=20)]
     hundred = [dict(seeds="1,2", dataset="folder:cifar100")]
     frozen, small, original = ratios("trades_frozen_bn", ten), ratios("trades_frozen_bn", hundred), ratios("trades", ten + hundred)
     return [frozen[0], *frozen[-2:], small[0], small[-1], original[0], original[-1]]
@@ -205,12 +206,6 @@ def by_width():
     widths = dict(width=64), {}
     return ([end(r, a, k) for r in ("at", "st") for k in widths for a in ARCHS]
             + [end(r, a, widths[0]) / end("at", a, widths[0]) for r in ("trades_frozen_bn", "trades") for a in ARCHS])
-
-def by_batch_size():
-    "NC1 of frozen TRADES over AT's with batches of 128, and with those of 50."
-    end = lambda regime, arch, k: Evidence(carried(regime, arch, **k), 10).last(regime, "clean", "nc1")
-    sizes = dict(batch_size=128, epochs=200, measure_every=20), {}
-    return [end("trades_frozen_bn", a, k) / end("at", a, k) for k in sizes for a in ARCHS]
 
 def frozen_over_working():
     """NC1 on clean images with batch norm frozen over NC1 with it working, the same of test images, and NC1 of TRADES over AT's in either
@@ -289,7 +284,6 @@ NUMBERS = {
                                              for v in ("holds", None, "does not hold", "not reached"))],
     r"it is (\d+) of (\d+), too \((\d+) no, (\d+) not reached\), though (\d+) of the \d+ are others; .* change (\d+) of those "
     r"\((\d+) yes, (\d+) no, (\d+) not reached, (\d+) undecided\)": with_thirty_a_class,
-    r"has ([\d.]+) / ([\d.]+) times AT's NC1 with those, ([\d.]+) / ([\d.]+) with ours\)": by_batch_size,
     r"quarter of the radius \(2/255\) (\d+) to (\d+) / (\d+) % are still right and NC1 is (\d+) to (\d+) / (\d+) times the clean one; on "
     r"thirty images a class (\d+) / (\d+) % and ([\d.]+) / ([\d.]+) times":
         lambda: [x for look in (accuracy_near, nc1_near) for x in (
@@ -346,7 +340,7 @@ NUMBERS = {
     r"without weight decay ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) times":
         lambda: as_in_the_paper(weight_decay=0.0),
     r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+) \(ST: ([\d.]+) / ([\d.]+), at ours ([\d.]+) / ([\d.]+)\); "
-    r"frozen TRADES has ([\d.]+) / ([\d.]+) times that, the original ([\d.]+) / ([\d.]+) \(": by_width,
+    r"frozen TRADES has ([\d.]+) / ([\d.]+) times AT's, the original ([\d.]+) / ([\d.]+) \(": by_width,
     r"Freezing multiplies NC1 by ([\d.]+) to (\d+) under .* test images by ([\d.]+) to ([\d.]+)\), TRADES for AT by ([\d.]+) to ([\d.]+)\.":
         frozen_over_working,
     r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
