@@ -272,7 +272,7 @@ def with_thirty_a_class():
     small = small[large.index]                                                        # without 22
     count = lambda v, *words: [(v == w).sum() for w in words]
     assert sorted(paper.index) == sorted(large.index)
-    return [*count(small, "holds"), len(small), *count(small, "does not hold", "not reached"), (small != large).sum(),
+    return [*count(small, "holds"), len(small), *count(small, "does not hold", "not reached"), (small != large).sum(), len(large),
             (paper[small.index] != small).sum(), *count(paper, "holds", "does not hold", "not reached", "undecided")]
 
 NUMBERS = {
@@ -282,7 +282,7 @@ NUMBERS = {
     r"images (\d+) of the paper's 23 claims are judged, .*: (\d+) of (\d+) verdicts are yes, (\d+) no, (\d+) \"not reached\"":
         lambda: [claims().claim.nunique(), *((claims().verdict == v).sum() if v else len(claims())
                                              for v in ("holds", None, "does not hold", "not reached"))],
-    r"it is (\d+) of (\d+), too \((\d+) no, (\d+) not reached\), though (\d+) of the \d+ are others; .* change (\d+) of those "
+    r"it is (\d+) of (\d+), too \((\d+) no, (\d+) not reached\), though (\d+) of the (\d+) are others; .* change (\d+) of those "
     r"\((\d+) yes, (\d+) no, (\d+) not reached, (\d+) undecided\)": with_thirty_a_class,
     r"quarter of the radius \(2/255\) (\d+) to (\d+) / (\d+) % are still right and NC1 is (\d+) to (\d+) / (\d+) times the clean one; on "
     r"thirty images a class (\d+) / (\d+) % and ([\d.]+) / ([\d.]+) times":
