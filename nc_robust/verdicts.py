@@ -118,8 +118,9 @@ def _columns(t):
     small_first = lambda i: (i[0][0], math.inf if i[0][1] == "all" else int(i[0][1]), int(i[0][2].split()[-1]), " " in i[0][2])
     return t, dict(sorted(t.groupby(SIZE).seeds.max().to_dict().items(), key=small_first))
 
-def _head(dataset, per_class, epochs):
-    return f"{dataset.removeprefix('folder:')}, {'all images' if per_class == 'all' else f'{per_class} a class'}, {epochs} epochs"
+def _heads(most):
+    images = lambda n: "all images" if n == "all" else f"{n} a class"
+    return [f"{d.removeprefix('folder:')}, {images(n)}, {e} epochs, {_seeds(k)}" for (d, n, e), k in most.items()]
 
 def _of(g, size): return g[(g[SIZE] == list(size)).all(axis=1)].drop_duplicates("arch")
 
@@ -128,7 +129,7 @@ def markdown(t: pd.DataFrame) -> str:
     in the cells the verdicts on PreActResNet18 and VGG11. The number of seeds stands in a cell where it is not the column's
     largest, and with a verdict how many single seeds agree with it where not all do."""
     t, most = _columns(t)
-    heads = [f"{_head(*size)}, {_seeds(k)}" for size, k in most.items()]
+    heads = _heads(most)
     lines = ["| # | claim | norm | regime | " + " | ".join(heads) + " |", "| --- " * (4 + len(heads)) + "|"]
     for (number, text, norm, regime), g in t.groupby(["claim", "text", "norm", "regime"], sort=False):
         cells = [_verdicts(_of(g, size), k) for size, k in most.items()]
@@ -177,8 +178,7 @@ def picture(t: pd.DataFrame):
                 ax.barh(i, 0.41, 0.84, x, color=color)
                 ax.text(x + 0.2, i, word, size=5, color=ink, ha="center", va="center_baseline")
         ax.set(yticks=range(len(rows)), yticklabels=_named(rows), ylim=(max(1, len(rows)) - 0.5, -0.5), xlim=(0, max(1, len(most))))
-        heads = [f"{_head(*size)}, {_seeds(k)}" for size, k in most.items()]
-        ax.set_xticks([j + 0.42 for j in range(len(heads))], heads, rotation=35, ha="left")
+        ax.set_xticks([j + 0.42 for j in range(len(most))], _heads(most), rotation=35, ha="left")
         ax.tick_params(labelsize=6, length=0, labeltop=True, labelbottom=False)
         ax.grid(False); ax.spines[:].set_visible(False)
         fig.legend([plt.Rectangle((0, 0), 1, 1, color=c) for c, *_ in LOOK.values()], [MARK[v] for v in LOOK], ncols=4, frameon=False,
