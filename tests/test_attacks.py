@@ -221,7 +221,7 @@ def test_model_is_left_alone(trained):
     try:
         pgd(m, x, y, 0.1, 0.05, 2, restarts=2); same()
         pgd(m, x, None, 0.1, 0.05, 2, objective="kl"); same()
-        with pytest.raises(Exception): pgd(m, x[:, :, :4], y, 0.1, 0.05, 2)
+        with pytest.raises(ValueError, match="expected images"): pgd(m, x[:, :, :4], y, 0.1, 0.05, 2)
         same()
         assert torch.is_grad_enabled()
     finally: m.eval(); params[0].grad = None; params[1].requires_grad = True
