@@ -79,7 +79,8 @@ NETWORKS = {"st gaussian nc1": 0.015, "st perturbed nc1": 10, "st perturbed equi
             "trades clean nc1": 0.1, "trades clean equiangular": 0.3}
 DEEP = np.exp(-np.arange(6.0))
 LAYERS = {"st clean nc1": DEEP, "at clean nc1": DEEP**0.5, "st perturbed nc1": DEEP * (1, 1, 1, 5, 10, 100),
-          "st clean ncc_accuracy": 0.6, "at clean ncc_accuracy": 0.6, "at perturbed ncc_match": (0.4, 0.4, 0.4, 0.6, 0.8, 0.9),
+          "st clean ncc_accuracy": 0.6, "st clean ncc_accuracy test": 0.6, "at clean ncc_accuracy": 0.6,
+          "at perturbed ncc_match": (0.4, 0.4, 0.4, 0.6, 0.8, 0.9),
           **{f"{r} perturbed ncc_accuracy{s}": v for s in ("", " test") for r, v in (
               ("st", (0.5, 0.5, 0.5, 0.3, 0.1, 0.05)), ("at", (0.4, 0.4, 0.4, 0.6, 0.8, 0.9)))}}
 CONDITIONS = [
@@ -111,6 +112,7 @@ CONDITIONS = [
       for r, k in (("st", 1), ("at", 0.5))),
     (18, "st", {"st perturbed nc1": (DEEP * (1, 1.9, 1, 5, 10, 100), DEEP * (1, 2.1, 1, 5, 10, 100))}),
     (18, "st", {"st perturbed nc1": (DEEP * (1, 1, 1, 5, 10, 10.1), DEEP * (1, 1, 1, 5, 10, 9.9))}),
+    (19, "st", {"st clean ncc_accuracy test": (0.31, 0.3)}),
     *((19, "st", {f"st perturbed ncc_accuracy{s}": ((0.1, 0.31, 0.1, 0, 0, 0), (0.1, 0.29, 0.1, 0, 0, 0))}) for s in ("", " test")),
     *((19, "st", {f"st perturbed ncc_accuracy{s}": ((0.5, 0, 0, 0, 0, 0.09), (0.5, 0, 0, 0, 0, 0.11))}) for s in ("", " test")),
     *((20, "st", {f"at perturbed ncc_accuracy{s}": (0.49, 0.51)}) for s in ("", " test")),

@@ -113,6 +113,14 @@ def adaptive(view, under="perturbed"):
     best = lambda e: e.layers("st", under, "ncc_accuracy", "test").argmax()
     return each(lambda e: 100 * e.layers("st", view, "ncc_accuracy", "test")[best(e)], "adaptive")
 
+def lost_by_early_layers():
+    "On digits and pairs of digits: the share that the best early layer on test images loses under attack, smallest and largest."
+    def best(view):
+        def of(e): v = e.layers("st", view, "ncc_accuracy", "test"); return v[:len(v) // 2].max()
+        return each(of, "fig12", data="digits") + each(of, "fig14", data="digits100")
+    lost = [100 * (1 - a / c) for a, c in zip(best("perturbed"), best("clean"))]
+    return [min(lost), max(lost)]
+
 def angle_left(e):
     "The angle of the targeted means to their target's clean mean, as a share of that between two vertices."
     return e.last("st", "targeted", "simplex_similarity") / e.vertex_angle
@@ -269,9 +277,8 @@ def with_thirty_a_class():
         t = claims(**where)
         return t[~t.figure.str.contains("pooled")].drop_duplicates(key).set_index(key).verdict
     large, small, paper = of(), of(per_class="30", epochs="100"), of(per_class="30", epochs="400")
-    small = small[large.index]                                                        # without 22
+    small, paper = small[large.index], paper[large.index]                             # without 22
     count = lambda v, *words: [(v == w).sum() for w in words]
-    assert sorted(paper.index) == sorted(large.index)
     return [*count(small, "holds"), len(small), *count(small, "does not hold", "not reached"), (small != large).sum(), len(large),
             (paper[small.index] != small).sum(), *count(paper, "holds", "does not hold", "not reached", "undecided")]
 
@@ -320,10 +327,15 @@ NUMBERS = {
         lambda: each(lambda e: e.last("st", "clean", "nc1"), "fig2_st") + value(18) + each(attacked, "fig2_st"),
     r"On clean \*test\* images NC1 ends at (\d+) / (\d+) \(ST: (\d+) / (\d+)\)":
         lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "nc1", "test"), f"fig2_{r}")],
-    r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones, .* lie ([\d.]+) / ([\d.]+) rad apart "
-    r"\(they begin so: ([\d.]+) / ([\d.]+) after":
-        lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")] + value(10)
+    r"NC1 ends at ([\d.]+) / ([\d.]+) on clean ones, ([\d.]+) / ([\d.]+) on attacked ones \(([\d.]+) / ([\d.]+) under a fresh "
+    r"attack, .* lie ([\d.]+) / ([\d.]+) rad apart \(they begin so: ([\d.]+) / ([\d.]+) after":
+        lambda: [x for v in ("clean", "perturbed") for x in each(lambda e: e.last("at", v, "nc1"), "fig2_at")]
+                 + each(lambda e: e.layers("at", "perturbed", "nc1")[-1], "fig11") + value(10)
                  + each(lambda e: e.first("at", "perturbed", "simplex_similarity"), "fig2_at"),
+    r"differ on ([\d.]+) / ([\d.]+) % \(the rule allows": lambda: [100 * v for v in value(11)],
+    r"leaves them (\d+) / (\d+) % of a thousand test images \(seed 2; the network under its own (\d+) / (\d+) %\)":
+        lambda: [100 * x for view, metric in (("adaptive", "ncc_accuracy"), ("perturbed", "accuracy"))
+                 for x in each(lambda e: e.layers("at", view, metric, "test")[-1], "adaptive")],
     r"right on ([\d.]+) / ([\d.]+) % of attacked training images, on (\d+) / (\d+) % of attacked test images. There the network is right "
     r"on (\d+) / (\d+) %":
         lambda: [100 * x for m, s in (("ncc_accuracy", "train"), ("ncc_accuracy", "test"), ("accuracy", "test"))
@@ -360,6 +372,7 @@ NUMBERS = {
     r"(\d+) / (\d+) % under the attack on the network": lambda: adaptive("perturbed"),
     r"(\d+) / (\d+) % under one on that layer": lambda: adaptive("adaptive"),
     r"does best under its own: ([\d.]+) / ([\d.]+) %": lambda: adaptive("adaptive", "adaptive"),
+    r"on digits and pairs of digits the best of them loses (\d+) to (\d+) % of it": lost_by_early_layers,
     r"over all of them ([\d.]+) / ([\d.]+) times": lambda: value(17),
 }
 
