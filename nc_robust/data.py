@@ -192,8 +192,8 @@ def _folder(root):
 
 # %% ../nbs/03_data.ipynb #6b72358f
 def balanced(x: np.ndarray, y: np.ndarray, per_class: int | None, at_most: bool = False, classes: list = None):
-    """The first `per_class` images of every class, in their order, of `x` (N, channels, height, width) with labels `y` (N,); all if None.
-    `ValueError` if a class has none, or fewer, unless `at_most`; it names the class as `classes` does."""
+    """The first `per_class` images of every class, in their order, of `x` (N, channels, height, width) with labels `y` (N,); all,
+    unchecked, if None. `ValueError` if a class has none, or fewer, unless `at_most`; it names the class as `classes` does."""
     if per_class is None: return x, y
     number("per_class", per_class, low=1, whole=True)
     counts = np.bincount(y, minlength=len(classes or ()))

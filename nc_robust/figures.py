@@ -14,7 +14,7 @@ from textwrap import wrap
 import pandas as pd
 from . import plans, plots, results
 from .checks import choice, number
-from .config import ARCHS, REGIMES, SETTINGS, Config, default_scale, identity, listed, parameters
+from .config import ARCHS, REGIMES, Config, configure, default_scale, identity, listed, parameters
 from .files import out_folder, read_head, runs_root, set_aside, write_bytes
 from .layers import adaptive_per_class
 from .machine import makers
@@ -156,7 +156,7 @@ def stem(figure: Figure, part: str = None) -> str:
     where it is not the figure's own, the number where the data set is used in part (digits always are), epochs where they are more than
     the scale's."""
     c = figure.runs[0].c
-    usual = SETTINGS[figure.asked.get("scale") or default_scale()].get("epochs", Config.epochs)
+    usual = configure(c.regime, c.arch, figure.asked.get("scale"), c.dataset, c.norm).epochs
     longer = f"{c.epochs}_epochs" if c.epochs > usual else None
     norm = figure.norm if figure.norm != figure.spec.get("norm", "linf") else None
     count = str(c.per_class) if c.per_class and not c.dataset.startswith("digits") else None

@@ -40,12 +40,13 @@ def out_folder() -> Path:
 
 # %% ../nbs/02_files.ipynb #e9a9836c
 def write_files(contents: dict):
-    """Write `contents`, {path: bytes}, each in one move when all are on the disk: where one cannot be written, all old files stay. The
-    `OSError` names it."""
+    """Write `contents`, {path: bytes}, each in one move when all are on the disk: where one cannot be written, or is a folder, all old
+    files stay. The `OSError` names it."""
     part_of = lambda path: path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     todo = [(path, part_of(path), content) for path, content in zip(map(Path, contents), contents.values())]
     try:
         for path, part, content in todo:
+            if path.is_dir(): raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as f: f.write(content); f.flush(); os.fsync(f.fileno())
         for path, part, _ in todo: part.replace(path)

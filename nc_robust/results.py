@@ -11,10 +11,10 @@ from functools import partial
 import pandas as pd, torch
 from .checks import choice, number, radius
 from .files import read_table, runs_root, write_bytes
-from .machine import joined, provenance, threads
+from .machine import break_off, joined, provenance, threads
 from .layers import measure_adaptive, measure_layers
 from .measure import measure_predicted, measure_radii
-from .runs import (Run, Stopped, countdown, final_state, finished, history, locked, published, remake_table, same_data,
+from .runs import (Run, Stopped, alike, countdown, final_state, finished, history, locked, published, remake_table, same_data,
                    same_run, trained, whole_table, write_table)
 from .train import start
 
@@ -70,11 +70,15 @@ def _own(run, table, key, radii, max_minutes=None, **options):
 
 def _measured(run, table, radii, max_minutes, options):
     "The state of `run` with the records of its `table`."
+    left = countdown(max_minutes)
     s = final_state(run, max_minutes, **options)
     model = _built(run, s)
-    with threads(run.data):
-        found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[table](model, run.data, run.c)
-        return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
+    try:
+        with threads(run.data), break_off(left()):
+            found = measure_radii(model, run.data, run.c, radii) if radii else EXTRAS[table](model, run.data, run.c)
+            return s | dict(records=found, provenance=joined(s["provenance"], provenance(run.device)))
+    except KeyboardInterrupt as e:
+        raise Stopped(f"{run.name} stopped while {table} was measured ({e}); the same command measures it anew") from None
 
 # %% ../nbs/13_results.ipynb #8a1d33fa
 def pictures(run: Run) -> dict:
@@ -93,7 +97,8 @@ def pictures(run: Run) -> dict:
 # %% ../nbs/13_results.ipynb #5bfbdd53
 def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     """Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run.
-    `cut`: also the table of one that ended early; what is drawn from it says so. `ValueError` if the run is not finished."""
+    `cut`: also the table of one that ended early; what is drawn from it says so. `ValueError` if the run is not finished, or is published
+    already with more: more epochs, or tables of a network with other numbers."""
     if finished(run): history(run)
     elif cut and run.state():
         with locked(run): remake_table(run)                                   # a kill may have left it behind the state
@@ -102,11 +107,22 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
                          "(cut=True: also one that will not go on)")
     if with_pictures and trained(run) < run.epochs_done:
         raise ValueError(f"{run.name} has no weights any more, and pictures are kept with them; bring its state.pt along or leave them out")
-    folder = runs_root("published") / run.name
     for f in run.tables(): same_run(f, read_table(f))                         # a damaged or foreign one is named, nothing is published
+    folder = _free(run, there := Run(run.c, run.data_root, "published", run.device, exact=True)).folder
     for f in run.tables(): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
     if with_pictures:
         kept = pictures(run) if finished(run) else run.state()["pictures"]
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in kept.items()}
         write_bytes(folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
-    return Run(run.c, run.data_root, "published", run.device, exact=True)
+    return there
+
+def _free(run, there):
+    "The published run `there`; `ValueError` where it is longer than `run`, or has tables that `run` lacks and that are of another network."
+    if there.epochs_done > run.epochs_done:
+        raise ValueError(f"{run.name} is published with {there.epochs_done} epochs and has {run.epochs_done} here; "
+                         f"remove {there.folder} first")
+    kept = {f.name for f in there.folder.glob("*.gz")} - {f"{f.name}.gz" for f in run.tables()}
+    if kept and there.csv.exists() and not alike(read_table(there.csv), read_table(run.csv)):
+        raise ValueError(f"{run.name} is published with other numbers, and with {', '.join(sorted(kept))} that it lacks here; "
+                         f"measure that, too, or remove {there.folder} first")
+    return there

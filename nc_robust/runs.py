@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['STATE', 'Run', 'complete', 'trained', 'same_data', 'save', 'write_table', 'table', 'same_code', 'Stopped',
            'countdown', 'train_run', 'locked', 'whole_table', 'same_run', 'remake_table', 'history', 'final_state',
-           'finished', 'length', 'num_classes', 'published']
+           'alike', 'finished', 'length', 'num_classes', 'published']
 
 # %% ../nbs/12_runs.ipynb #c709e146
 import os, signal, sys, time
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -179,7 +179,7 @@ def _show(epoch, bar, on_epoch):
     except OSError as e: raise OSError(e.errno, f"the progress could not be shown ({e.strerror}); the state is saved") from e
 
 # %% ../nbs/12_runs.ipynb #53468240
-class Stopped(RuntimeError): "A run ended before its last epoch; the same call continues it from its last whole epoch."
+class Stopped(RuntimeError): "A run, or a table, ended before its end; the same call goes on after the last whole epoch."
 
 def countdown(max_minutes):
     "A call that says how many of `max_minutes` from now on are left; None where there is no limit."
@@ -281,12 +281,14 @@ def final_state(run: Run, max_minutes: float = None, **options) -> dict:
         s = run.state()
         if s is None or s["epoch"] < run.c.epochs:
             train_run(run, left(), **options); s = run.state()
-            if (was := whole_table(run.csv)) is not None and not _alike(was, table(s["records"], run.name, run.c.seed)):
-                print(f"{run.name}: trained again, its weights came out otherwise than those that {run.csv.name} was measured on (another "
-                      "processor or library rounds differently); move its folder away to have all its tables from one network")
+            if (was := whole_table(run.csv)) is not None and not alike(was, table(s["records"], run.name, run.c.seed)):
+                other = changed(read_head(run.csv).get("code", ""), "history")
+                why = f"other code: {', '.join(other)}" if other else "another processor or library rounds differently"
+                print(f"{run.name}: trained again, its weights came out otherwise than those that {run.csv.name} was measured on ({why}); "
+                      "move its folder away to have all its tables from one network")
     return s
 
-def _alike(a, b):
+def alike(a, b):
     "Whether two tables hold the same numbers where both have one, but for the rounding of text."
     both = a.merge(b, on=["epoch", "split", "view", "layer", "metric"])
     return np.allclose(both.value_x, both.value_y, rtol=1e-9, equal_nan=True)
@@ -323,6 +325,8 @@ def _nearest(run):
     for p in run.folder.parent.glob(f"{run.c.regime}-{run.c.arch}-*/history.csv.gz"):
         try: heads.append(read_head(p))
         except ValueError: pass                                   # a damaged one is not what was asked for
-    asked = {k: v for k, v in identity(run.c).items() if run.exact or k != "precision"}
-    differ = [[f"{k} {h.get(k)} ({v} was asked for)" for k, v in asked.items() if h.get(k) != str(v)] for h in heads]
+    usual = Config()                                              # the value of a field that came after the run, or is not in its name
+    asked = {k: v for k, v in (asdict(run.c) | identity(run.c)).items() if run.exact or k != "precision"}
+    had = [{k: h.get(k, str(getattr(usual, k))) for k in asked} for h in heads]
+    differ = [[f"{k} {h[k]} ({v} was asked for)" for k, v in asked.items() if h[k] != str(v)] for h in had]
     return ": the nearest of its regime and arch has " + ", ".join(min(differ, key=len)) if differ and all(differ) else ""

@@ -94,6 +94,16 @@ def test_published_figures_are_drawn_again(tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (NBS.parent / "figures" / name).read_bytes()
     assert not (tmp_path / "runs").exists()
 
+def test_make_figures_plans_what_every_figure_takes(tmp_path):
+    "A fraction is a number there, too; what one of the figures does not take is said before anything is trained."
+    env = os.environ | dict(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", NC_ROBUST_OUT=str(tmp_path / "out"),
+                            NC_ROBUST_RUNS=str(tmp_path / "runs"))
+    command = make_figures(tmp_path, "figures=fig2,fig3")
+    plan = lambda *more: subprocess.run([*command, *more, "--dry-run"], env=env, capture_output=True, text=True)
+    assert plan("eps=4/255").returncode == 0
+    refused = plan("more=true")
+    assert refused.returncode and "fig3 takes no more; name the figures that do" in refused.stdout + refused.stderr
+
 def test_killed_make_figures_goes_on(tmp_path):
     """`make figures`, all of its processes killed with -9 in mid-run, goes on when called again; a third call finds nothing
     left to train. The folders have spaces in their names."""

@@ -413,6 +413,59 @@ def test_published_runs_are_read_without_data(done, tmp_path, monkeypatch):
     there.csv.write_bytes(there.csv.read_bytes()[:-20])
     with pytest.raises(ValueError, match="damaged"): history(there)
 
+@pytest.mark.parametrize("minutes, sent, why", [
+    (0.01, None, "the time given is over"), (None, signal.SIGTERM, "signal SIGTERM"), (None, signal.SIGINT, "signal SIGINT")])
+def test_measuring_a_table_is_broken_off(done, monkeypatch, minutes, sent, why):
+    "By a signal or the end of the time; nothing is written, the handlers are back, and the same call measures it."
+    (run, _), began, before = done, time.time(), [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    def forever(*_):
+        if sent: os.kill(os.getpid(), sent)
+        while time.time() - began < 60: time.sleep(0.01)
+        pytest.fail("measured on")
+    with monkeypatch.context() as m:
+        m.setitem(results.EXTRAS, "predicted", forever)
+        with pytest.raises(runs.Stopped, match=f"while predicted was measured .{why}.; the same command"):
+            results.extra(run, "predicted", max_minutes=minutes)
+    assert not run.table_file("predicted").exists()
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == before
+    assert len(results.extra(run, "predicted", max_minutes=5)) and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+def test_what_is_published_of_more_is_not_written_over(done, tmp_path, monkeypatch):
+    "A shorter run is not published over a longer one, nor a network without a table over another one's; the same network is."
+    monkeypatch.setattr(files, "repository", lambda: tmp_path)
+    run, _ = done
+    results.extra(run, "predicted"); there = results.publish(run)
+    before, own = {f.name: f.read_bytes() for f in there.folder.iterdir()}, run.table_file("predicted")
+    own.unlink(); results.publish(run)                                              # the same numbers
+    state = run.state(); other = state["records"][0] | dict(value=7.0)
+    save_state(run.state_file, state | dict(records=[other, *state["records"][1:]])); run.csv.unlink()
+    with pytest.raises(ValueError, match="with other numbers, and with predicted.csv.gz that it lacks here"): results.publish(run)
+    save_state(run.state_file, state | dict(epoch=1, records=[r for r in state["records"] if r["epoch"] == 1])); run.csv.unlink()
+    with pytest.raises(ValueError, match="published with 2 epochs and has 1 here"): results.publish(run, cut=True)
+    assert {f.name: f.read_bytes() for f in there.folder.iterdir()} == before
+
+def test_what_a_run_is_told_reaches_its_process():
+    "The folder of its data, too."
+    run = Run(configure("st", "vgg11", "smoke"), data_root="/somewhere")
+    again, = plans._parsed(plans.arguments(run))[:1]
+    assert again.data_root == run.data_root == "/somewhere" and again.name == run.name
+
+def test_a_limit_of_time_is_for_one_run_at_a_time(monkeypatch):
+    "Runs on small images are trained side by side, unless there is one, or a limit."
+    monkeypatch.setattr(plans, "cores", lambda: 2)
+    two = plans.plan("st", "vgg11", (1, 2), "quick")
+    assert plans.apart(two) and not plans.apart(two, 1.0) and not plans.apart(two[:1])
+
+def test_small_images_are_trained_and_measured_on_one_core():
+    "However many threads were set before; they are set again afterwards."
+    run, before = Run(configure("st", "vgg11", "smoke", epochs=1)), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        history(run, progress=False); results.extra(run, "predicted")
+        assert torch.get_num_threads() == 2
+    finally: torch.set_num_threads(before)
+    assert [read_head(f)["threads"] for f in (run.csv, run.table_file("predicted"))] == ["1", "1"]
+
 def test_publishing_stops_at_a_damaged_table(done, tmp_path, monkeypatch):
     "Nothing is published of a run with a damaged table; the error names it. An unknown table is refused before anything is trained."
     monkeypatch.setattr(files, "repository", lambda: tmp_path)
@@ -435,6 +488,13 @@ def test_radii_are_checked_before_training():
     with pytest.raises(ValueError, match="holds eps=0.1, not eps=0.10001"): results.extra(run, "radii", (0.10001,))
     figure = figures.Figure("fig16", scale="quick", source="published", archs="vgg11")
     with pytest.raises(ValueError, match="holds eps=0.05"): results.extra(figure.runs[0], "radii", (0.05, 0.1, 0.200001))
+
+def test_the_nearest_published_run_is_named():
+    "With what differs, also where the field is younger than the run, or is not in its name."
+    ask = lambda **more: history(Run(configure("st", "vgg11", "pilot", dataset="folder:cifar10", **more), source="published"))
+    with pytest.raises(FileNotFoundError, match=r"the nearest of its regime and arch has decay_on all \(last was asked for\);"):
+        ask(decay_on="last")
+    with pytest.raises(FileNotFoundError, match=r"has momentum 0.9 \(0.5 was asked for\);"): ask(momentum=0.5)
 
 def test_published_runs_in_the_precision_asked_for():
     "One that is given is kept; else whichever there is."
@@ -641,6 +701,9 @@ def test_the_files_of_a_figure_change_together(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="could not write .*f.csv.*intact"): save(2)
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+    monkeypatch.undo(); (tmp_path / "f.csv").unlink(); (tmp_path / "f.csv").mkdir()
+    with pytest.raises(IsADirectoryError, match="could not write .*f.csv.*intact"): save(2)
+    assert all(f.is_dir() or f.read_bytes() == before[f.name] for f in tmp_path.iterdir())
 
 def test_what_was_measured_on_lost_weights_is_kept(done, capsys):
     "A run that begins anew writes over none of its old tables, and leaves none beside the new one that another network made."
