@@ -51,7 +51,7 @@ figures: env
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores all --nolock --keep-going --show-failed-logs --rerun-triggers mtime params --rerun-incomplete --config scale=quick $(ARGS)
 
 publish: env
-	$(BIN)/python -c 'import sys; from nc_robust.config import from_text; from nc_robust.figures import FIGURES, planned, publish; given = {k: from_text(v, k) for k, v in (a.split("=", 1) for a in sys.argv[1:])}; [publish(f) for f in planned(given.pop("figures", tuple(FIGURES)), **dict(scale="quick") | given).values()]' $(ARGS)
+	$(BIN)/python -c 'import sys; from nc_robust.figures import planned, publish; [publish(f) for f in planned(**dict(scale="quick") | dict(a.split("=", 1) for a in sys.argv[1:])).values()]' $(ARGS)
 
 claims: env
 	$(BIN)/python -c 'from pathlib import Path; from nc_robust.verdicts import write_readme; write_readme(Path("figures"), Path("README.md"))'

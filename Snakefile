@@ -11,7 +11,7 @@ from nc_robust import figures, files, plans
 import shlex
 from nc_robust.claims import CLAIMS
 from nc_robust.checks import choice
-from nc_robust.config import default_scale, from_text
+from nc_robust.config import default_scale
 from nc_robust.machine import usable_device
 from snakemake.exceptions import WorkflowError
 
@@ -20,14 +20,7 @@ for name in config: choice("config key", name, KEYS)
 SCALE = config.get("scale") or default_scale()
 OUT = files.out_folder()
 LIMIT = {"run": f"max_minutes={m}", "figure": f"-p max_minutes {m}"} if (m := config.get("max_minutes")) else {"run": "", "figure": ""}
-def number(v, key=None):
-    "What Snakemake leaves text: 4/255, and the numbers of [0.25,0.375]."
-    return [from_text(i) for i in v] if isinstance(v, list) else from_text(v, key) if isinstance(v, str) else v
-GIVEN = {k: number(v, k) for k, v in config.items() if k not in ("scale", "figures", "max_minutes")}
-PLANS = figures.planned(config.get("figures", tuple(figures.FIGURES)), scale=SCALE, **GIVEN)
-for name, plan in PLANS.items():
-    if odd := [k for k in figures.CHOICES if k in plan.asked and k not in plan.spec.get("takes", ())]:
-        raise WorkflowError(f"{name} takes no {odd[0]}; name the figures that do: figures=...")
+PLANS = figures.planned(**{k: v for k, v in config.items() if k != "max_minutes"} | dict(scale=SCALE))
 RUNS = {r.name: r for plan in PLANS.values() for r in plan.runs + plan.baseline}
 try: CORES = workflow.cores or 1
 except WorkflowError: CORES = 1                      # --jobs alone: the cluster's cores are not counted here

@@ -14,7 +14,7 @@ from textwrap import wrap
 import pandas as pd
 from . import plans, plots, results
 from .checks import choice, number
-from .config import ARCHS, REGIMES, Config, configure, default_scale, identity, listed, parameters
+from .config import ARCHS, REGIMES, Config, configure, default_scale, from_text, identity, listed, parameters
 from .files import out_folder, read_head, runs_root, set_aside, write_bytes
 from .layers import adaptive_per_class
 from .machine import makers
@@ -95,11 +95,17 @@ class Figure:
         return [r for r in plans.plan("at", **self._given) if r.name not in mine] if trades else []
 
 # %% ../nbs/16_figures.ipynb #14a00003
-def planned(names=tuple(FIGURES), **given) -> dict:
-    """`{name: Figure}` with the same parameters for all; one that shows a single network of each regime takes the first of several seeds
-    and archs. `ValueError` as `Figure`."""
+def planned(figures=tuple(FIGURES), **given) -> dict:
+    """`{name: Figure}` with the same parameters for all, text as `from_text` takes it; one that shows a single network of each regime
+    takes the first of several seeds and archs. `ValueError` as `Figure`, and if one of them does not take a parameter."""
+    read = lambda v, k: from_text(v, k) if isinstance(v, str) else [read(i, k) for i in v] if isinstance(v, list) else v
+    given = {k: read(v, k) for k, v in given.items()}
     first = {k: listed(k, given[k])[0] for k in ("seeds", "archs") if given.get(k) is not None}
-    return {n: Figure(n, **given | (first if "one" in FIGURES[choice("figure", n, FIGURES)] else {})) for n in listed("figures", names)}
+    specs = {n: FIGURES[choice("figure", n, FIGURES)] for n in listed("figures", figures)}
+    for n, spec in specs.items():
+        odd = [k for k in CHOICES if given.get(k) is not None and k not in spec.get("takes", ())]
+        if odd: raise ValueError(f"{n} takes no {odd[0]}; name the figures that do: figures=...")
+    return {n: Figure(n, **given | (first if "one" in spec else {})) for n, spec in specs.items()}
 
 # %% ../nbs/16_figures.ipynb #14a00002
 def setup(name: str, namespace: dict) -> Figure:

@@ -59,26 +59,29 @@ def threads(data):
 @contextmanager
 def stop_requests():
     "Yields a list that fills with the numbers of SIGINT and SIGTERM instead of raising or killing (main thread only)."
-    got, before = [], {}
-    if threading.current_thread() is threading.main_thread():
-        for s in (signal.SIGINT, signal.SIGTERM): before[s] = signal.signal(s, lambda n, _: got.append(n))
-    try: yield got
+    got = []
+    with _handled(lambda n, _: got.append(n), signal.SIGINT, signal.SIGTERM): yield got
+
+@contextmanager
+def _handled(handler, *signals):
+    "These `signals` go to `handler`, afterwards to whom they went before; only the main thread can say so. Yields whether it is that."
+    main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, handler) for s in signals} if main else {}
+    try: yield main
     finally:
-        for s, handler in before.items(): signal.signal(s, handler)
+        for s, h in before.items(): signal.signal(s, h)
 
 # %% ../nbs/11_machine.ipynb #09a0001f
 @contextmanager
 def break_off(minutes: float = None):
     "SIGINT, SIGTERM and the end of `minutes` (None: no limit) raise a `KeyboardInterrupt` that says which (main thread only)."
     def stop(n, _): raise KeyboardInterrupt("the time given is over" if n == signal.SIGALRM else f"signal {signal.Signals(n).name}")
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM): before[s] = signal.signal(s, stop)
-        if minutes is not None: signal.setitimer(signal.ITIMER_REAL, max(60 * minutes, 1e-3))
-    try: yield
-    finally:
-        if before: signal.setitimer(signal.ITIMER_REAL, 0)
-        for s, handler in before.items(): signal.signal(s, handler)
+    with _handled(stop, signal.SIGINT, signal.SIGTERM, signal.SIGALRM) as main:
+        limited = main and minutes is not None
+        if limited: signal.setitimer(signal.ITIMER_REAL, max(60 * minutes, 1e-3))
+        try: yield
+        finally:
+            if limited: signal.setitimer(signal.ITIMER_REAL, 0)
 
 # %% ../nbs/11_machine.ipynb #09a0c0d1
 MAKERS = ("data", "models", "attacks", "metrics", "train", "measure", "layers")

@@ -108,21 +108,22 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     if with_pictures and trained(run) < run.epochs_done:
         raise ValueError(f"{run.name} has no weights any more, and pictures are kept with them; bring its state.pt along or leave them out")
     for f in run.tables(): same_run(f, read_table(f))                         # a damaged or foreign one is named, nothing is published
-    folder = _free(run, there := Run(run.c, run.data_root, "published", run.device, exact=True)).folder
-    for f in run.tables(): write_bytes(folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
+    there = Run(run.c, run.data_root, "published", run.device, exact=True)
+    _not_over_more(run, there, with_pictures)
+    for f in run.tables(): write_bytes(there.folder / f"{f.name}.gz", gzip.compress(f.read_bytes(), mtime=0))
     if with_pictures:
         kept = pictures(run) if finished(run) else run.state()["pictures"]
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in kept.items()}
-        write_bytes(folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
+        write_bytes(there.folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
     return there
 
-def _free(run, there):
-    "The published run `there`; `ValueError` where it is longer than `run`, or has tables that `run` lacks and that are of another network."
+def _not_over_more(run, there, with_pictures):
+    "`ValueError` where what is published, `there`, is longer than `run`, or has tables that `run` lacks and that are of another network."
     if there.epochs_done > run.epochs_done:
         raise ValueError(f"{run.name} is published with {there.epochs_done} epochs and has {run.epochs_done} here; "
                          f"remove {there.folder} first")
-    kept = {f.name for f in there.folder.glob("*.gz")} - {f"{f.name}.gz" for f in run.tables()}
+    new = {f"{f.name}.gz" for f in run.tables()} | ({"pictures.json.gz"} if with_pictures else set())
+    kept = {f.name for f in there.folder.glob("*.gz")} - new
     if kept and there.csv.exists() and not alike(read_table(there.csv), read_table(run.csv)):
         raise ValueError(f"{run.name} is published with other numbers, and with {', '.join(sorted(kept))} that it lacks here; "
                          f"measure that, too, or remove {there.folder} first")
-    return there

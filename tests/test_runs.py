@@ -440,6 +440,11 @@ def test_what_is_published_of_more_is_not_written_over(done, tmp_path, monkeypat
     state = run.state(); other = state["records"][0] | dict(value=7.0)
     save_state(run.state_file, state | dict(records=[other, *state["records"][1:]])); run.csv.unlink()
     with pytest.raises(ValueError, match="with other numbers, and with predicted.csv.gz that it lacks here"): results.publish(run)
+    (there.folder / "predicted.csv.gz").rename(tmp_path / "aside"); (there.folder / "pictures.json.gz").write_bytes(b"")
+    with pytest.raises(ValueError, match="with pictures.json.gz that it lacks here"): results.publish(run)
+    kept = there.csv.read_bytes(); results.publish(run, with_pictures=True)                  # all of it anew
+    (tmp_path / "aside").rename(there.folder / "predicted.csv.gz"); (there.folder / "pictures.json.gz").unlink()
+    there.csv.write_bytes(kept)
     save_state(run.state_file, state | dict(epoch=1, records=[r for r in state["records"] if r["epoch"] == 1])); run.csv.unlink()
     with pytest.raises(ValueError, match="published with 2 epochs and has 1 here"): results.publish(run, cut=True)
     assert {f.name: f.read_bytes() for f in there.folder.iterdir()} == before
