@@ -56,9 +56,9 @@ class Fit(Records):
         "Training accuracy at its best epoch, of the seed that comes least far."
         return self.rows(regime, view, "accuracy", "train").groupby("seed").value.max().min()
 
-    def fit(self, regime):
-        "Training accuracy by epoch on what the regime trains on; rounded, since the mean of equal shares need not be that share."
-        return self.series(regime, own_view(regime), "accuracy").round(9)
+    def fit(self, regime, view=None):
+        "Training accuracy by epoch on `view` (None: what the regime trains on); rounded: a mean of equal shares need not be that share."
+        return self.series(regime, view or own_view(regime), "accuracy").round(9)
 
     def fitted(self, regime, level=FITTED):
         "The first epoch at which the network fits; `NotReached` if it does not at the end."
@@ -89,9 +89,10 @@ class Matched(Fit):
         ours, its = (self.series(r, "clean", "nc1") for r in (regime, than))
         return ours[epoch] / np.exp(_on_the_way(np.log(its), far(than), far(regime)[epoch]))
 
-    def at_equal_fit(self, regime, than="at", epoch=None):
-        "Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many of its own images."
-        return self._nc1_over(regime, than, self.fit(regime).index[-1] if epoch is None else epoch, lambda r: -self.fit(r))
+    def at_equal_fit(self, regime, than="at", epoch=None, view=None):
+        "Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many, as `fit` says on `view`."
+        if epoch is None: epoch = self.fit(regime, view).index[-1]
+        return self._nc1_over(regime, than, epoch, lambda r: -self.fit(r, view))
 
     def minimised(self, regime):
         "By epoch what `regime` minimises: the loss on clean (ST) or perturbed images (AT), both terms of TRADES."

@@ -202,6 +202,8 @@ def test_at_equal_fit_a_network_first_fitted_as_many(mine, times):
                       for r, fit, nc1 in (("at", (0.5, 0.8, 0.7, 0.9, 0.9), (8, 2, 6, 3, 1)), ("trades", (mine,) * 5, (4,) * 5))
                       for e, (a, n) in enumerate(zip(fit, nc1)) for v, m, x in (("perturbed", "accuracy", a), ("clean", "nc1", n))])
     assert Evidence(t, 10).at_equal_fit("trades") == pytest.approx(times)
+    by_clean = pd.concat([t, t[t.metric == "accuracy"].assign(view="clean")]).replace(dict(view={"perturbed": "gaussian"}))
+    assert Evidence(by_clean, 10).at_equal_fit("trades", view="clean") == pytest.approx(times)     # and the own images are not asked
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_a_mean_of_equal_shares_is_that_share(seeds):
