@@ -94,6 +94,18 @@ def pictures(run: Run) -> dict:
         return {e: {k: torch.tensor(v) for k, v in p.items()} for e, p in found.items()}
     return final_state(run)["pictures"]
 
+# %% ../nbs/13_results.ipynb #5bfbdd54
+def _not_over_more(run, there, with_pictures):
+    "`ValueError` where what is published, `there`, is longer than `run`, or has tables that `run` lacks and that are of another network."
+    if there.epochs_done > run.epochs_done:
+        raise ValueError(f"{run.name} is published with {there.epochs_done} epochs and has {run.epochs_done} here; "
+                         f"remove {there.folder} first")
+    new = {f"{f.name}.gz" for f in run.tables()} | ({"pictures.json.gz"} if with_pictures else set())
+    kept = {f.name for f in there.folder.glob("*.gz")} - new
+    if kept and there.csv.exists() and not alike(read_table(there.csv), read_table(run.csv)):
+        raise ValueError(f"{run.name} is published with other numbers, and with {', '.join(sorted(kept))} that it lacks here; "
+                         f"measure that, too, or remove {there.folder} first")
+
 # %% ../nbs/13_results.ipynb #5bfbdd53
 def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
     """Write every table of the finished `run`, gzipped, and if asked its pictures, below `figures/runs`. Returns the published run.
@@ -116,14 +128,3 @@ def publish(run: Run, with_pictures: bool = False, cut: bool = False) -> Run:
         shown = {e: {k: torch.as_tensor(v).double().round(decimals=3).tolist() for k, v in p.items()} for e, p in kept.items()}
         write_bytes(there.folder / "pictures.json.gz", gzip.compress(json.dumps(shown).encode(), mtime=0))
     return there
-
-def _not_over_more(run, there, with_pictures):
-    "`ValueError` where what is published, `there`, is longer than `run`, or has tables that `run` lacks and that are of another network."
-    if there.epochs_done > run.epochs_done:
-        raise ValueError(f"{run.name} is published with {there.epochs_done} epochs and has {run.epochs_done} here; "
-                         f"remove {there.folder} first")
-    new = {f"{f.name}.gz" for f in run.tables()} | ({"pictures.json.gz"} if with_pictures else set())
-    kept = {f.name for f in there.folder.glob("*.gz")} - new
-    if kept and there.csv.exists() and not alike(read_table(there.csv), read_table(run.csv)):
-        raise ValueError(f"{run.name} is published with other numbers, and with {', '.join(sorted(kept))} that it lacks here; "
-                         f"measure that, too, or remove {there.folder} first")
