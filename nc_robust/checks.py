@@ -16,9 +16,10 @@ def choice(
     value,            # the value given
     allowed,          # the values allowed
 ):
-    "`value` if it is one of `allowed`; otherwise a `ValueError` that lists them and names the nearest."
+    "The one of `allowed` that `value` is; otherwise a `ValueError` that lists them and names the nearest."
     allowed = tuple(allowed)
-    if value in allowed: return value
+    try: return allowed[allowed.index(value)]                                 # of NumPy's text the plain one
+    except ValueError: pass
     near = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(str(value), map(str, allowed), 1))
     raise ValueError(f"unknown {name} {value!r}{near}; allowed: {', '.join(map(str, allowed))}")
 

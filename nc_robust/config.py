@@ -69,6 +69,7 @@ def known_data(name) -> str:
     return choice("dataset", name, (*DATASETS, "folder:<path>"))
 
 def _fractions(milestones) -> tuple:
+    if hasattr(milestones, "tolist"): milestones = milestones.tolist()                         # NumPy, PyTorch
     good = lambda m: isinstance(m, numbers.Real) and not isinstance(m, bool) and 0 < m <= 1
     if not isinstance(milestones, (tuple, list)) or not all(map(good, milestones)):
         raise ValueError(f"milestones are fractions of training in (0, 1], such as [0.5, 0.75]; got {milestones!r}")
@@ -80,8 +81,8 @@ _LEAST = dict(epochs=1, batch_size=1, width=1, measure_every=1, steps=0, seed=0)
 def _check(c: Config):
     "The values of `c` as plain ones of their type; `ValueError` names the first that cannot be."
     names = dict(regime=REGIMES, arch=KNOWN_ARCHS, precision=PRECISIONS, decay_on=DECAYED)
-    for name, allowed in names.items(): choice(name, getattr(c, name), allowed)
-    plain = dict(norm=norm_name(c.norm), dataset=known_data(c.dataset))
+    plain = {k: choice(k, getattr(c, k), allowed) for k, allowed in names.items()}
+    plain |= dict(norm=norm_name(c.norm), dataset=known_data(c.dataset))
     plain |= {k: number(k, getattr(c, k), low=low, high=2**62, whole=True) for k, low in _LEAST.items()}
     if c.per_class is not None: plain["per_class"] = number("per_class", c.per_class, low=1, whole=True)
     plain |= {k: radius(k, getattr(c, k), c.norm) for k in ("eps", "step_size")}

@@ -104,7 +104,7 @@ def _cifar(name, root):
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
 def _layout(root: Path):
-    "Class names and the sorted image files per split and class; raises if anything is missing."
+    "Class names and, per split and class, `_images_in`; raises if anything is missing."
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise FileNotFoundError(f"no folder {root / split}; expected {root}/{{train,test}}/<class>/<image>")
@@ -112,13 +112,15 @@ def _layout(root: Path):
     if odd := set(names["train"]) ^ set(names["test"]):
         raise ValueError(f"classes in only one of train and test under {root}: {', '.join(sorted(odd))}")
     if len(names["train"]) < 2: raise ValueError(f"{root} has {len(names['train'])} class(es); at least two are needed")
-    is_image = lambda f: f.suffix.lower() in EXTENSIONS and not f.name.startswith(".") and not f.is_dir()
-    files = {s: [sorted(filter(is_image, (root / s / c).iterdir())) for c in names[s]] for s in names}
-    for s in files:
-        for c, f in zip(names[s], files[s]):
-            if not f: raise ValueError(f"no images in {root / s / c}")
-            if gone := [i for i in f if not i.exists()]: raise ValueError(f"{gone[0]} is a link to nothing; replace or remove it")
-    return names["train"], files
+    return names["train"], {s: [_images_in(root, f"{s}/{c}") for c in names[s]] for s in names}
+
+def _images_in(root, folder):
+    "The images in `folder` of `root` by name: (path from `root`, bytes, time of change), each file looked at once."
+    is_image = lambda f: os.path.splitext(f.name)[1].lower() in EXTENSIONS and f.name[0] != "." and not f.is_dir()
+    with os.scandir(root / folder) as entries: found = sorted(filter(is_image, entries), key=lambda f: f.name)
+    if not found: raise ValueError(f"no images in {root / folder}")
+    try: return [(f"{folder}/{f.name}", (s := f.stat()).st_size, s.st_mtime_ns) for f in found]
+    except FileNotFoundError as e: raise ValueError(f"{e.filename} is a link to nothing; replace or remove it") from e
 
 # %% ../nbs/03_data.ipynb #0910e0b3
 def _decode(files) -> np.ndarray:
@@ -165,16 +167,16 @@ def fingerprint(dataset: str) -> str:
     root = folder.resolve()
     return _key(root, _layout(root)[1])
 
-
 def _key(root, files):
-    stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for split in files.values() for c in split for f in c]
+    stamps = [f for split in files.values() for c in split for f in c]
     short = lambda v: hashlib.sha256(repr(v).encode()).hexdigest()[:16]
-    return f"{root.name}-{short(str(root))}-{short(stamps)}"
+    return f"{root.name[:40]}-{short(str(root))}-{short(stamps)}"
 
 # %% ../nbs/03_data.ipynb #02a00002
 def _folder(root):
     "Train and test images and labels, and the class names, of the folder `root`."
-    classes, files = _layout(root)
+    classes, found = _layout(root)
+    files = {s: [[root / f for f, *_ in c] for c in split] for s, split in found.items()}
     folders = [root / s / c for s in files for c in classes]
     known = {*folders, *(f for split in files.values() for c in split for f in c)}
     if left := sorted(f for g in {*folders, *(g.parent for g in folders)} for f in g.iterdir() if f not in known and f.name[0] != "."):
@@ -184,7 +186,7 @@ def _folder(root):
         return {f"{s}_{k}": v for s, per_class in files.items() for k, v in (
             ("x", _decode([f for c in per_class for f in c])),
             ("y", np.repeat(np.arange(len(classes)), [len(c) for c in per_class])))}
-    a = _cached(_key(root, files), make)
+    a = _cached(_key(root, found), make)
     if a["train_x"].shape[1:] != a["test_x"].shape[1:]:
         raise ValueError(f"train images are {a['train_x'].shape[1:]}, test images {a['test_x'].shape[1:]} (channels, height, width); "
                          "convert all to one size and colour mode")

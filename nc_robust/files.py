@@ -50,10 +50,11 @@ def write_files(contents: dict):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as f: f.write(content); f.flush(); os.fsync(f.fileno())
         for path, part, _ in todo: part.replace(path)
-    except OSError as e:
+    except BaseException as e:                                                # Ctrl-C, too
         for _, part, _ in todo:
             with suppress(OSError): part.unlink(missing_ok=True)
-        raise not_written(path, e) from e
+        if isinstance(e, OSError): raise not_written(path, e) from e
+        raise
 
 def write_bytes(path: Path, content: bytes):
     "`write_files` of one file."

@@ -85,7 +85,9 @@ def curve(ax, t: pd.DataFrame, x: str, view: str, scale: str = "linear", **style
 
 # %% ../nbs/15_plots.ipynb #33bb3c58
 def grid(rows: list, columns: list, xlabel: str, draw, width=PAGE, height=1.15):
-    "A figure with `draw(ax, row, column)` in each panel; `rows` are (label, ...) tuples, `columns` (title, ...) tuples."
+    """A figure with `draw(ax, row, column)` in each panel; `rows` are (label, ...) tuples, `columns` (title, ...) tuples. `ValueError`
+    where there is none."""
+    if not rows or not columns: raise ValueError("the table has no rows of what is to be drawn; are its split and metrics in it?")
     with styled():
         fig, axes = plt.subplots(len(rows), len(columns), figsize=(width, height * len(rows) + 0.55),
                                  sharex="col", sharey="row", squeeze=False, layout="constrained")
@@ -259,6 +261,7 @@ def against(t: pd.DataFrame, x: tuple, y: tuple, xlabel: str, ylabel: str):
             for e, look in ((b.index[0], dict(ms=5, mfc="white")), (b.idxmax(), dict(ms=9, marker="*"))) if len(b) else ():
                 ax.plot(a[e], b[e], **_style_of(r) | dict(label=None, clip_on=False, zorder=3) | look)
         if METRICS[x[1]][1] == "log": ax.set_xscale("log"); ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        if METRICS[y[1]][1] == "log": ax.set_yscale("log")
         ax.xaxis.set_major_formatter("{x:g}"); ax.xaxis.set_inverted(True)
     return grid([(ylabel,)], columns_of(t, "arch"), f"{xlabel}\n(falls to the right)", draw, height=2.2)
 

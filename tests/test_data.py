@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from nc_robust.data import balanced, batches, digest, generator, load, pixels, statistics
-from nc_robust.files import read_head
+from nc_robust.files import alone, read_head
 
 def image(path, size=(8, 8), mode="RGB", seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,10 +60,11 @@ def test_broken_folder_is_named(folder, case, error, says):
     assert digest(load(f"folder:{folder}")) == whole
 
 def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
-    "A file of another kind and a folder within a class, and an image beside the classes, but no hidden file, are counted."
+    "A file of another kind and a folder within a class, and an image beside the classes, are counted; no hidden file, no .PNG."
     (folder / "train/cat/.DS_Store").write_bytes(b""); load(f"folder:{folder}")
     assert "left out" not in capsys.readouterr().out
-    (folder / "train/cat/2.png").rename(folder / "train/cat/2.jfif"); (folder / "train/dog/more").mkdir()
+    (folder / "train/cat/2.png").rename(folder / "train/cat/2.jfif"); (folder / "train/dog/more.png").mkdir()
+    (folder / "train/dog/2.png").rename(folder / "train/dog/2.PNG")                          # is an image, the folder above is none
     (folder / "train/loose.png").write_bytes(b"")
     assert "Split(5 images of 3x8x8 on cpu)" in repr(load(f"folder:{folder}"))
     said = capsys.readouterr().out.splitlines()[0]
@@ -101,6 +102,23 @@ def test_cache_is_used_and_follows_the_files(folder, monkeypatch):
         assert digest(load(f"folder:{folder}")) == before
     image(folder / "train/cat/0.png", seed=5000)
     assert digest(load(f"folder:{folder}")) != before
+
+def test_one_process_decodes(folder, monkeypatch):
+    "Who waited for another that decoded reads what that one has made."
+    whole, unlocked = digest(load(f"folder:{folder}")), alone
+    def waited(path):
+        kept.rename(path)                                                    # the other is done
+        return unlocked(path)
+    kept, = (folder.parent / "cache").glob("*.npz")
+    kept = kept.rename(kept.with_suffix(".kept"))
+    monkeypatch.setattr("nc_robust.data.alone", waited)
+    monkeypatch.setattr("nc_robust.data._decode", lambda files: pytest.fail("decoded again"))
+    assert digest(load(f"folder:{folder}")) == whole
+
+def test_the_longest_name_of_a_folder(folder):
+    "A folder may be called what the disk allows; the cache file's name has room for it."
+    long = folder.rename(folder.with_name("\N{HIRAGANA LETTER A}" * 80))
+    assert load(f"folder:{long}").num_classes == 2
 
 def test_balanced_subset():
     "The first images of every class in their order; too few is an error that names the class, or all there are with `at_most`."

@@ -204,6 +204,13 @@ def test_numbers_of_numpy():
     "A NumPy number is a number, and the same run as the plain one."
     assert Config(seed=np.int64(3), eps=np.float64(0.1)) == Config(seed=3, eps=0.1)
     assert run_name(Config(seed=np.int64(3))) == run_name(Config(seed=3)) and type(Config(lr=np.float32(0.5)).lr) is float
+    assert Config(milestones=np.array([0.5, 0.75])) == Config(milestones=(0.5, 0.75))
+
+def test_text_of_numpy():
+    "Is text, which a checkpoint can hold; an array of several is refused with the field's name."
+    given = dict(regime="at", arch="vgg11", precision="fp32", norm="l2", dataset="digits", decay_on="last")
+    assert {type(getattr(Config(**{k: np.str_(v) for k, v in given.items()}), k)) for k in given} == {str}
+    with pytest.raises(ValueError, match="unknown regime array"): configure(np.array(["at", "st"]), "vgg11", "smoke")
 
 def test_source():
     "A misspelt source is refused; it does not train."

@@ -42,6 +42,42 @@ def test_pictures_draw_the_rows_they_name():
     assert drawn(plots.by_layer(t, [("NCC", "share", shown)])) == [
         [rows(t, regime=r, arch=a, view=v, metric=m, split=s) for v, m, s, _ in shown] for r in ("st", "at") for a in ARCHS]
 
+def test_a_picture_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no rows of what is to be drawn"):
+        plots.by_epoch(different(["features"]).query("split == 'train'"), ["nc1"], split="test")
+
+def test_centres_are_drawn_in_the_row_of_their_view():
+    "Figures 12 and 14: accuracy and agreement on clean and on perturbed images, training and test."
+    t = different(["conv1", "stage1", "features"]).query("epoch == 3")
+    t = pd.concat([t, t[t.metric == "nc1"].assign(metric="ncc_match")])
+    assert drawn(plots.by_layer(t, plots.CENTRES)) == [
+        [rows(t, regime=r, arch=a, view=v, metric=m, split=s) for s in ("train", "test")]
+        for m in ("ncc_accuracy", "ncc_match") for v in ("clean", "perturbed") for r in ("st", "at") for a in ARCHS]
+
+def test_classes_fall_within_each_seed():
+    "The table `predicted`: a curve falls from the most frequent class to the least, one mean over seeds at each place."
+    counts = {1: [3, 1, 2], 2: [4, 8, 6]}
+    shown = (("count", "predicted"), ("clean_norm", "clean"), ("predicted_norm", "predicted"), ("angle", "predicted"))
+    t = pd.DataFrame([dict(regime="st", arch="vgg11", seed=s, metric=m, view=v, value=float(n))
+                      for s, c in counts.items() for n in c for m, v in shown])
+    for curves in drawn(plots.by_class(t)): assert curves == [pytest.approx([5.5, 4, 2.5])] * len(curves)
+
+def test_a_star_is_where_y_is_greatest():
+    t = pd.DataFrame([dict(regime="at", arch="vgg11", seed=1, epoch=e, split=s, view="clean", layer="features", metric=m, value=v)
+                      for s, m, values in (("train", "nc1", (8, 4, 2, 1)), ("test", "accuracy", (0.2, 0.6, 0.4, 0.1)))
+                      for e, v in enumerate(values)])
+    ax, = plots.against(t, ("clean", "nc1", "train"), ("clean", "accuracy", "test"), "NC1", "accuracy").axes
+    star, = (line for line in ax.lines if line.get_marker() == "*")
+    assert (star.get_xdata(), star.get_ydata()) == ([4], [0.6]) and ax.get_xscale() == "log" and ax.get_yscale() == "linear"
+
+def test_whose_attack_is_named():
+    "Training images of AT are those of training; ST's, and all test images, are attacked afresh."
+    t = different(["features"])
+    legend = lambda regime, split: {x.get_text() for x in plots.by_epoch(t[t.regime == regime], ["nc1"], split=split).legends[0].texts}
+    for regime, split, said in (("at", "train", "perturbed in training"), ("at", "test", "perturbed (fresh attack)"),
+                                ("st", "train", "perturbed (fresh attack)")):
+        assert {x for x in legend(regime, split) if x.startswith("perturbed")} == {said}
+
 def test_a_table_of_one_run_says_what_it_lacks():
     "`history` gives neither regime nor arch."
     with pytest.raises(ValueError, match=r"no column 'regime'; plans.collect\(\[run\]\) gives"):

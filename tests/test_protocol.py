@@ -123,6 +123,8 @@ def test_the_published_schedule(net):
     assert at == pytest.approx([0.1, 0.01, 0.01, 0.001])
     group, = start(replace(c, width=8), net[1])[1].param_groups
     assert (group["weight_decay"], group["momentum"]) == (5e-4, 0.9)
+    group, = start(replace(c, width=8, momentum=0.3, weight_decay=0.01), net[1])[1].param_groups
+    assert (group["weight_decay"], group["momentum"]) == (0.01, 0.3)
 
 def test_perturbations_are_kept_beside_their_images(net):
     "In the order of the data, whatever the order of training."

@@ -649,6 +649,14 @@ def disk(tmp_path):
     yield mount
     for folder in reversed(mounted): subprocess.run(["umount", folder], capture_output=True)
 
+def test_ctrl_c_while_a_file_is_written(tmp_path, monkeypatch):
+    "The old file is whole, and no half of a new one stays."
+    (tmp_path / "a").write_bytes(b"old")
+    def interrupt(*_): raise KeyboardInterrupt
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt): files.write_bytes(tmp_path / "a", b"new")
+    assert [f.name for f in tmp_path.glob("*")] == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
 def test_full_disk(disk):
     "On a disk without room for a checkpoint: an error that names the file and the way out, and no half-written file."
     disk("size=64k")

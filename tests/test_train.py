@@ -287,3 +287,9 @@ def test_training_attacks_in_the_precision_of_the_run(r):
     model.register_forward_hook(lambda m, _, z: seen.append(z.dtype))
     regime(c).perturb(model, pixels(d.train.x), d.train.y, generator("cpu", 0))
     assert seen == [torch.float] * (2 * (r == "trades")) + [torch.bfloat16] * (3 - (r == "trades"))
+
+def test_ratios_say_how_many_times_as_fast(monkeypatch):
+    "A version that takes half of the plain loop's time has ratio 2."
+    monkeypatch.setattr(bench, "interleaved", lambda made, rounds: dict(zip(made, (4.0, 2.0, 1.0), strict=True)))
+    t = bench.bench_steps([("st", "vgg11", 8, 8, 1)], 8, "bf16", images=80).set_index("version")
+    assert t.ratio.to_dict() == {"plain fp32": 1, "fast fp32": 2, "fast bf16": 4} and t.seconds_per_epoch["fast bf16"] == 10
