@@ -217,10 +217,11 @@ def by_width():
             + [end(r, a, widths[0]) / end("at", a, widths[0]) for r in ("trades_frozen_bn", "trades") for a in ARCHS])
 
 def by_width_in_the_paper():
-    "The same of VGG11 with the paper's rate and schedule: AT, ST, and frozen TRADES over AT, each at the paper's width and at ours."
+    "The same of VGG11 with the paper's rate and schedule: AT, ST, and both TRADES over AT, each at the paper's width and at ours."
     end = {(r, w): Evidence(carried(r, "vgg11", width=w, lr=0.1, milestones=(0.25, 0.375), epochs=400, measure_every=40),
-                            10).last(r, "clean", "nc1") for r in ("at", "st", "trades_frozen_bn") for w in (64, 32)}
-    return [end[r, w] / end.get((over, w), 1) for r, over in (("at", ""), ("st", ""), ("trades_frozen_bn", "at")) for w in (64, 32)]
+                            10).last(r, "clean", "nc1") for r in ("at", "st", "trades_frozen_bn", "trades") for w in (64, 32)}
+    return [end[r, w] / end.get((over, w), 1) for r, over in (("at", ""), ("st", ""), ("trades_frozen_bn", "at"), ("trades", "at"))
+            for w in (64, 32)]
 
 def frozen_over_working():
     """NC1 on clean images with batch norm frozen over NC1 with it working, the same of test images, and NC1 of TRADES over AT's in either
@@ -356,7 +357,7 @@ NUMBERS = {
     r"NC1 of AT ends at ([\d.]+) / ([\d.]+), at ours at ([\d.]+) / ([\d.]+) \(ST: ([\d.]+) / ([\d.]+), at ours ([\d.]+) / ([\d.]+)\); "
     r"frozen TRADES has ([\d.]+) / ([\d.]+) times AT's, the original ([\d.]+) / ([\d.]+) \(": by_width,
     r"as well VGG11 ends at ([\d.]+) under AT, at our width at ([\d.]+) \(ST: ([\d.]+), at ours ([\d.]+)\), and frozen TRADES has "
-    r"([\d.]+) times AT's, at ours ([\d.]+)\.": by_width_in_the_paper,
+    r"([\d.]+) times AT's, at ours ([\d.]+), the original ([\d.]+), at ours ([\d.]+)\.": by_width_in_the_paper,
     r"Freezing multiplies NC1 by ([\d.]+) to (\d+) under .* test images by ([\d.]+) to ([\d.]+)\), TRADES for AT by ([\d.]+) to ([\d.]+)\.":
         frozen_over_working,
     r"ST is right on ([\d.]+) % of the attacked images, NC1 (\d+) times the clean one, and the attack that aims at a class leaves "
