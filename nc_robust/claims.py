@@ -84,15 +84,15 @@ def _on_the_way(values, path, goal):
 # %% ../nbs/17_claims.ipynb #efdd015f
 class Matched(Fit):
     "NC1 of one network beside that of another when it had come as far: log-linear between measurements, its end if it never came further."
-    def _nc1_over(self, regime, than, epoch, far):
-        "Clean NC1 of `regime` after `epoch` over that of `than` when `far`, smaller the further, was first as small."
-        ours, its = (self.series(r, "clean", "nc1") for r in (regime, than))
+    def _over(self, regime, than, epoch, far, metric="nc1"):
+        "Clean `metric` of `regime` after `epoch` over that of `than` when `far`, smaller the further, was first as small."
+        ours, its = (self.series(r, "clean", metric) for r in (regime, than))
         return ours[epoch] / np.exp(_on_the_way(np.log(its), far(than), far(regime)[epoch]))
 
-    def at_equal_fit(self, regime, than="at", epoch=None, view=None):
-        "Clean NC1 of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many, as `fit` says on `view`."
+    def at_equal_fit(self, regime, than="at", epoch=None, view=None, metric="nc1"):
+        "Clean `metric` of `regime` after `epoch` (None: its end) over that of `than` when it first fitted as many; `view` as in `fit`."
         if epoch is None: epoch = self.fit(regime, view).index[-1]
-        return self._nc1_over(regime, than, epoch, lambda r: -self.fit(r, view))
+        return self._over(regime, than, epoch, lambda r: -self.fit(r, view), metric)
 
     def minimised(self, regime):
         "By epoch what `regime` minimises: the loss on clean (ST) or perturbed images (AT), both terms of TRADES."
@@ -101,7 +101,7 @@ class Matched(Fit):
 
     def at_equal_loss(self, regime, than, epoch):
         "Clean NC1 of `regime` after `epoch` over that of `than` when what it minimises was first as small (its logarithm is interpolated)."
-        return self._nc1_over(regime, than, epoch, lambda r: np.log(self.minimised(r)))
+        return self._over(regime, than, epoch, lambda r: np.log(self.minimised(r)))
 
 # %% ../nbs/17_claims.ipynb #16a09533
 class Evidence(Matched):

@@ -137,12 +137,12 @@ def unrelated(p):
     gen = torch.Generator().manual_seed(0)
     return np.mean([equiangular((m := torch.randn(10, p, generator=gen, dtype=torch.double)) - m.mean(0)) for _ in range(200)])
 
-def frozen_at_equal_fit(lr=0.1):
-    """Frozen TRADES over AT at rate `lr`, five hundred images a class: smallest and largest over seeds, for each network; at equal fit of
-    its own images, then of clean ones."""
+def frozen_at_equal_fit(lr=0.1, metric="nc1"):
+    """A metric of frozen TRADES over that of AT at rate `lr`, five hundred images a class: smallest and largest over seeds, for each
+    network; at equal fit of its own images, then of clean ones."""
     t = pd.concat([carried("at", seeds="1,2", scale="subset", lr=lr), carried("trades_frozen_bn", seeds="1,2", scale="subset")])
     each = {a: [Evidence(t[(t.arch == a) & (t.seed == s)], 10) for s in (1, 2)] for a in ARCHS}
-    return [of(e.at_equal_fit("trades_frozen_bn", view=v) for e in es)
+    return [of(e.at_equal_fit("trades_frozen_bn", view=v, metric=metric) for e in es)
             for v in (None, "clean") for es in each.values() for of in (min, max)]
 
 def at_equal_loss():
@@ -155,6 +155,17 @@ def at_equal_loss():
             for epoch in (100, 70): out[epoch, arch].append(Evidence(one, 10).at_equal_loss(f"{way}_frozen_bn", way, epoch))
     end, *before = out[100, ARCHS[0]] + out[100, ARCHS[1]], out[70, ARCHS[0]], out[70, ARCHS[1]]
     return [of(found) for found in (end, *before) for of in (min, max)]
+
+def at_equal_loss_and_fit():
+    """NC1 of ST, frozen over working at equal loss, without weight decay, at the first rate and every image fit in both: smallest and
+    largest over seeds and three epochs, for each network."""
+    t, out = carried("st,st_frozen_bn", seeds="1,2", lr=0.05, weight_decay=0.0, epochs=400, measure_every=40), []
+    for arch in ARCHS:
+        es, epochs = [Evidence(t[(t.arch == arch) & (t.seed == s)], 10) for s in (1, 2)], [120, 200, 280]
+        assert all((e.fit(r)[epochs] == 1).all() for e in es for r in ("st", "st_frozen_bn"))
+        found = [e.at_equal_loss("st_frozen_bn", "st", k) for e in es for k in epochs]
+        out += [min(found), max(found)]
+    return out
 
 def over_at_on_cifar():
     """NC1 of each seed of TRADES over AT: with batch norm frozen, on CIFAR-10 smallest, second largest and largest, on CIFAR-100 smallest
@@ -301,7 +312,7 @@ NUMBERS = {
     r"dimensions that ten means can span, ([\d.]+) / ([\d.]+) in all":
         lambda: [x for r in ("at", "st") for x in each(lambda e: e.last(r, "clean", "equiangular"), f"fig2_{r}")]
                 + [unrelated(p) for p in (9, 128, 256)],
-    r"Cosines are ([\d.]+) / ([\d.]+) times as far off as AT's frozen, ([\d.]+) / ([\d.]+) times in the original\. .* it is "
+    r"Cosines are ([\d.]+) / ([\d.]+) times as far off as AT's frozen \(.*?\), ([\d.]+) / ([\d.]+) times in the original\. .* it is "
     r"([\d.]+) to ([\d.]+) and ([\d.]+) to ([\d.]+) times: by the rule \(1.5\) frozen yes, original no":
         lambda: [x for r in ("trades_frozen_bn", "trades") for x in each(
             lambda e: e.last(r, "clean", "equiangular") / e.last("at", "clean", "equiangular"), "fig2_at", f"fig4_{r}")]
@@ -315,9 +326,9 @@ NUMBERS = {
     r"NC1 of training images ends ([\d.]+) to ([\d.]+) times smaller with it under ST \(.*?\); with the paper's rate and schedule "
     r"([\d.]+) to ([\d.]+) times, under AT ([\d.]+) to ([\d.]+) times\.":
         lambda: by_weight_decay() + by_weight_decay_in_the_paper("st") + by_weight_decay_in_the_paper("at"),
-    r"value of the loss freezing makes ([\d.]+) to (\d+) times at the end, but before the learning rate drops ([\d.]+) to "
-    r"([\d.]+) / ([\d.]+) to ([\d.]+) times":
-        at_equal_loss,
+    r"value of the loss freezing makes ([\d.]+) to (\d+) times at the end; at the first learning rate ([\d.]+) to ([\d.]+) / ([\d.]+) to "
+    r"([\d.]+) times before all images are fit, and (\d+) to (\d+) / ([\d.]+) to ([\d.]+) times once they are":
+        lambda: at_equal_loss() + at_equal_loss_and_fit(),
     r"images is (\d+) to (\d+), once (\d+) times that of AT \(CIFAR-100: ([\d.]+) to ([\d.]+)\).*\(NC1 ([\d.]+) to ([\d.]+) times\)":
         over_at_on_cifar,
     r"AT is ([\d.]+) to ([\d.]+) times as fast in float32, ([\d.]+) to ([\d.]+) in bfloat16, TRADES ([\d.]+) to ([\d.]+) and ([\d.]+) to "
@@ -341,6 +352,7 @@ NUMBERS = {
     r"on (\d+) / (\d+) %":
         lambda: [100 * x for m, s in (("ncc_accuracy", "train"), ("ncc_accuracy", "test"), ("accuracy", "test"))
                  for x in each(lambda e: e.last("at", "perturbed", m, s), "fig2_at")],
+    r"frozen \(at equal fit ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+)\)": lambda: frozen_at_equal_fit(metric="equiangular")[:4],
     r"at equal fit ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) \(of clean images ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+)\), and":
         frozen_at_equal_fit,
     r"at equal rate, too, ([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+) \(([\d.]+) to ([\d.]+) / ([\d.]+) to ([\d.]+)\): the yes hangs":
