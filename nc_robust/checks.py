@@ -141,7 +141,7 @@ def logits_of(model, x):
     except RuntimeError as e:
         if x.requires_grad and "leaf Variable" in str(e): raise ValueError(in_place) from e
         w = next(model.parameters(), x) if isinstance(model, torch.nn.Module) else x
-        if w.dtype == x.dtype or isinstance(e, torch.OutOfMemoryError): raise
+        if w.dtype == x.dtype or "type" not in str(e): raise                # other reasons, memory among them
         coarse = w.is_floating_point() and torch.finfo(w.dtype).bits < 32
         remedy = f"`lambda x: model(x.to({w.dtype}))`, after model.eval()" if coarse else f"x.to({w.dtype}), or model.to({x.dtype})"
         raise ValueError(f"x is {x.dtype}, the model {w.dtype}; give {remedy}{around * coarse}") from e

@@ -123,7 +123,7 @@ POINTS = 40                  # of each of four classes in a picture, at most
 
 def measure(model, data: Data, c: Config, epoch: int, crafted=None, on_view=None):
     """Tidy records of all views after `epoch` (from 1), and {view: (4, n, 3), view_means: (4, 3)} for a picture,
-    n at most `POINTS` (below four classes there is none).
+    n at most `POINTS` (none where one of these classes has no image).
     `crafted`: the epoch's own perturbations (AT, TRADES). `on_view()` is called before each view and may raise to stop.
     Raises `Diverged` on representations that are not finite."""
     out, picture, reference = _measure_split(model, data, c, epoch, "train", regime(c).views, on_view, crafted)
@@ -148,9 +148,9 @@ def _measure_split(model, data, c, epoch, split, views, on_view=None, crafted=No
         if reference is None: reference = class_means(h, y, C)
         out += records(epoch, split, name, view_metrics(model, v, y, (logits, h), clean, reference))
         clean = logits if name == "clean" else clean
-        if split == "train" and C >= 4:
+        if split == "train" and C >= 4 and (n := min(POINTS, int(y.bincount(minlength=4)[:4].min()))):
             project = frame(reference[:4])
-            some = torch.stack([(y == k).nonzero()[:min(POINTS, int(y.bincount().min())), 0] for k in range(4)])
+            some = torch.stack([(y == k).nonzero()[:n, 0] for k in range(4)])
             picture[name] = project(h[some.flatten()]).view(4, -1, 3)
             picture[f"{name}_means"] = project(class_means(h, y, C)[:4])
     return out, picture, reference

@@ -89,9 +89,8 @@ class Simplex:
         return (h.double() - self.center) @ self.basis.T
 
     def nearest(self, z):
-        "The classes (N,), as indices among all, whose centres are nearest to coordinates `z` (N, min(C-1, p))."
-        d = torch.cdist(z, self.vertices, compute_mode="donot_use_mm_for_euclid_dist")
-        return self.classes[d.argmin(1)]
+        "The classes (N,), as indices among all, whose centres v are nearest to coordinates `z` (N, min(C-1, p)): of the largest zv - vv/2."
+        return self.classes[(z @ self.vertices.T - self.vertices.square().sum(1) / 2).argmax(1)]
 
 # %% ../nbs/06_metrics.ipynb #8f1c315a
 def equinorm(M, cv: bool = False) -> float:
@@ -157,7 +156,8 @@ def nc1_pinv(h, y, C: int) -> float:
     """NC1 as it is defined, Tr(pinv(Sigma_B) Sigma_W), in float64: O(p^2) memory, O(p^3) time. Directions whose eigenvalue in Sigma_B is
     below 1e-12 of the largest count as none. The plain version that `neural_collapse` replaces. h (N, p), y (N,) in 0..C-1; empty classes
     are left out. `ValueError` on bad input."""
-    h = h.double(); mu = class_means(h, y, C); R = h - mu[y.long()]
+    mu = class_means(h, y, C)
+    h = h.double(); R = h - mu[y.long()]
     M = (mu - h.mean(0))[~mu.isnan().any(1)]
     return torch.trace(torch.linalg.pinv(M.T @ M / len(M), rtol=1e-12) @ (R.T @ R / len(h))).item()
 
@@ -268,19 +268,24 @@ def _same_points(spread, first, second):
                          "no new random numbers, the network in eval mode")
 
 # %% ../nbs/06_metrics.ipynb #05c00002
-def _warn(means, simplex, dtype):
-    "Say what these points cannot show: classes without any, one point a class, features in `dtype` too coarse to measure spreads by."
+def _warn(means, simplices, dtypes):
+    """Say what these points cannot show: classes without any, one point a class (`means` of the last layer), features, in `dtypes`, too
+    coarse to measure spreads by."""
+    *_, last = simplices
+    coarse = max(reversed(dtypes), key=lambda l: torch.finfo(dtypes[l]).eps)
+    dtype, simplex, where = dtypes[coarse], simplices[coarse], "" if coarse == last else f" of layer {coarse!r}"
     say = lambda text: warnings.warn(text, stacklevel=7)
     if simplex.C < simplex.num_classes: say(f"only {simplex.C} of {simplex.num_classes} classes have points; the others are left out")
     if means.counts.max() == 1: say("there is one point a class: no spread, so NC1 is 0 whatever the network does")
     if (f := torch.finfo(dtype)).bits < 32:
-        say(f"features in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, "
+        say(f"features{where} in {dtype} carry a rounding of up to {f.eps / 2:.2%} of their size: smaller spreads are lost, "
             f"{simplex.rank} of {len(simplex.s)} directions are resolved; compute them in float32, outside autocast")
 
 # %% ../nbs/06_metrics.ipynb #05c00022
 @torch.no_grad()
 def two_passes(batches, num_classes: int, references=None) -> dict:
-    """{layer: its finished `SecondPass`} of what `batches()`, called twice, yields: {layer: h (N, p)}, labels (N,), decisions (N,) or None.
+    """{layer: its finished `SecondPass`} of what `batches()`, called twice, yields: {layer: h (N, p)}, labels (N,), decisions (N,), or what
+    makes them when it is called, or None.
     `references()`: {layer: simplex}, as of `SecondPass`; asked after the first pass. `ValueError` unless both times the same points
     come."""
     means, coarsest, seen = {}, {}, Means(num_classes)
@@ -291,11 +296,12 @@ def two_passes(batches, num_classes: int, references=None) -> dict:
     if not means: raise ValueError("there is no batch: nothing to measure")
     simplices = {l: Simplex(m.means, m.counts, coarsest[l]) for l, m in means.items()}
     *_, last = simplices
-    _warn(means[last], simplices[last], coarsest[last])
+    _warn(means[last], simplices, coarsest)
     found = references() if references else simplices
     spreads = {l: SecondPass(s, found[l]) for l, s in simplices.items()}
     for h, y, decision in batches():
         seen.add(h[last][:, :0], y)                              # the labels alone
+        if callable(decision): decision = decision()
         for l in h: spreads[l].add(h[l], y, decision)
     for l, s in spreads.items(): _same_points(s, means[l], seen)
     return spreads
@@ -305,8 +311,8 @@ def _one_layer(batches, num_classes, weight, bias, reference):
     "`neural_collapse` of the pairs (h, y) that `batches()` yields."
     def each():
         for h, y in batches():
-            z = None if weight is None else h.double() @ weight.double().T + (0 if bias is None else bias.double())
-            yield {"h": h}, y, None if z is None else z.argmax(1)
+            decide = lambda: (h.double() @ weight.double().T + (0 if bias is None else bias.double())).argmax(1)
+            yield {"h": h}, y, None if weight is None else decide
     references = None if reference is None else lambda: {"h": Simplex(reference)}
     return summary(two_passes(each, num_classes, references)["h"], weight)
 

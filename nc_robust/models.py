@@ -153,7 +153,8 @@ def representations(
     finally:
         for h in hooks: h.remove()
     if lacking := [name for name in layers if name not in caught]:
-        raise ValueError(f"layer {lacking[0]!r} does not run when the network is called (compiled? give the module that was compiled)")
+        raise ValueError(f"layer {lacking[0]!r} does not run when the network is called (compiled? give the module that was compiled, "
+                         "or measure within torch.compiler.set_stance('force_eager'))")
     return logits, caught
 
 # %% ../nbs/04_models.ipynb #171326b3
@@ -180,7 +181,7 @@ def frozen_weights(model):
 def strict_fp32():
     """Run convolutions and matrix products in full float32 (no TF32, no bfloat16; no autocast of CPU or CUDA), on any device; what
     held before comes back. (One side effect: afterwards cuDNN's convolutions keep their own TF32 setting, and no longer follow
-    the global one.)"""
+    the global one. A model that itself uses `torch.backends.cudnn.flags` cannot run inside: PyTorch refuses that.)"""
     b = torch.backends
     kinds = b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul
     before = [k.fp32_precision for k in kinds]

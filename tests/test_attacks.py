@@ -10,7 +10,7 @@ from nc_robust.config import configure
 from nc_robust.data import generator, pixels
 from nc_robust.layers import NearestCentre, accuracy, layer_metrics
 from nc_robust.measure import View, at_once, attack
-from nc_robust.models import PreActBlock, folded, last_layer
+from nc_robust.models import PreActBlock, folded, last_layer, representations
 
 def rng(seed=0): return torch.Generator().manual_seed(seed)
 
@@ -427,11 +427,43 @@ def test_gaussian_noise(norm):
     if norm == "linf": assert (noisy - x).std().item() == pytest.approx(0.05, rel=0.05)
     else: assert distance(noisy, x, "l2").max() <= 0.05 + 1e-6 and distance(noisy, x, "l2").min() > 0.04
 
+def test_linf_starts_anywhere_in_the_ball():
+    "The random start of each pixel is uniform in [-eps, eps]."
+    delta = random_perturb(torch.full((2000, 1, 2, 2), 0.5), 0.1, "linf", rng()) - 0.5
+    assert delta.abs().max().item() == pytest.approx(0.1, rel=0.01) and delta.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.05)
+
 def test_l2_starts_at_every_distance():
     "The length of the random start is uniform in [0, eps], as in the paper's code, not that of a point uniform in the ball."
     x = torch.full((2000, 1, 2, 2), 0.5)
     r = (random_perturb(x, 0.1, "l2", rng()) - x).flatten(1).norm(dim=1)
     assert r.mean().item() == pytest.approx(0.05, rel=0.05) and r.std().item() == pytest.approx(0.1 / 12**0.5, rel=0.05)
+
+@pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16, torch.half])
+def test_probabilities_are_noticed_in_every_precision(dtype):
+    (x, y), m = images(50), linear()
+    with pytest.warns(UserWarning, match="gives probabilities"): pgd(lambda x: m(x).softmax(1).to(dtype), x, y, 0.1)
+
+def test_restarts_with_classes_that_are_ruled_out():
+    "A logit of minus infinity is as one of minus a billion: it has no part in the KL."
+    (x, _), m = images(50), linear()
+    def found(out, restarts):
+        model = lambda x: torch.cat([m(x)[:, :3], torch.full((len(x), 1), out)], 1)
+        return pgd(model, x, None, 0.3, steps=1, objective="kl", restarts=restarts, generator=rng())
+    assert torch.equal(found(-1e9, 5), found(-math.inf, 5)) and not torch.equal(found(-math.inf, 5), found(-math.inf, 1))
+
+def test_a_model_cut_off_from_its_input_is_said():
+    (x, y), m = images(), linear()
+    with pytest.raises(ValueError, match="do not depend on x"): pgd(lambda x: m(x.detach()), x, y, 0.1)
+
+def test_distances_to_centres_are_never_rounded_to_bfloat16(trained):
+    "An attack in bfloat16 runs the network so, not the distances."
+    m, x = trained[0]["vgg11"], pixels(trained[1].test.x)
+    with torch.autocast("cpu", torch.bfloat16):
+        centres = layer_metrics(m, View(x, trained[1].test.y))[1]["features"]
+        net = NearestCentre(m, "features", centres)
+        d, h = net(x), representations(m, x)[1]["features"].float()
+    z = (h - centres.center.float()) @ centres.basis.float().T
+    assert d.dtype == torch.float and torch.allclose(d, -(z[:, None] - centres.vertices.float()).square().sum(2), rtol=1e-6)
 
 def test_directions_are_taken_in_float32():
     seen = []
@@ -443,8 +475,9 @@ def test_a_target_that_is_hit_comes_first():
     p = torch.tensor([[0.4, 0.3, 0.3], [0.45, 0.549, 0.001]])
     assert objective_value(p.log(), torch.zeros(2).long(), targeted=True).argmax() == 0
 
-def test_a_nan_at_any_step_is_kept():
-    watch = _Watch(torch.zeros(2, 2)); watch(torch.full((2, 2), math.nan)); watch(torch.ones(2, 2))
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_nan_at_any_step_is_kept(bad):
+    watch = _Watch(torch.zeros(2, 2)); watch(torch.full((2, 2), bad)); watch(torch.ones(2, 2))
     with pytest.raises(ValueError, match="for 2 of 2 images"): _report(watch)
 
 def test_what_counts_as_vanished():

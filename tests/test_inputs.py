@@ -118,6 +118,14 @@ def test_pgd_refuses(x, y, more, says):
     "Images that are no pixels, labels that are none, numbers out of range: one error that says what makes it right."
     with pytest.raises(ValueError, match=says): pgd(Counted(), x, y, **dict(eps=0.1, step_size=0.1, steps=1) | more)
 
+def test_another_fault_of_a_coarse_model_is_said_as_it_is():
+    "A model that casts its input itself, on images of another size: not its precision is to blame."
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).bfloat16()
+    class Casts(torch.nn.Module):
+        def __init__(self): super().__init__(); self.net = net
+        def forward(self, x): return self.net(x.bfloat16())
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"): pgd(Casts(), torch.rand(2, 3, 2, 1), torch.tensor([0, 1]), 0.1)
+
 def test_want_of_memory_is_said_as_it_is():
     "Also where a model's weights are of another type than the pixels: it may round them itself."
     m = Counted().bfloat16()

@@ -151,6 +151,25 @@ def test_shares_are_float64():
     h, y = torch.tensor([[0.0], [0.1], [5.0], [5.1], [0.2]]).double(), torch.tensor([0, 0, 1, 0, 1])
     assert neural_collapse(h, y, reference=torch.tensor([[0.0], [5.0]]))["ncc_accuracy"] == 0.6
 
+def test_nearest_centres_by_distance():
+    "The largest product with a centre less half its square is the smallest distance, with as many classes as points and far away, too."
+    for C, p, far in ((2, 1, 1), (10, 64, 1), (300, 40, 1), (10, 64, 1e6)):
+        g = torch.Generator().manual_seed(C)
+        s, h = Simplex(torch.randn(C, p, generator=g).double() + far), torch.randn(500, p, generator=g).double() * 2 + far
+        z = s.coordinates(h)
+        assert torch.equal(s.nearest(z), torch.cdist(z, s.vertices, compute_mode="donot_use_mm_for_euclid_dist").argmin(1))
+
+def test_coarse_features_of_any_layer_are_said():
+    "The coarsest layer is named, if it is not the last."
+    y, h = torch.arange(40) % 4, torch.randn(40, 6)
+    with pytest.warns(UserWarning, match="features of layer 'body' in torch.bfloat16 carry"):
+        two_passes(lambda: iter([(dict(body=h.bfloat16(), features=h), y, None)]), 4)
+
+def test_pinv_refuses_what_its_siblings_refuse():
+    y = torch.arange(40) % 4
+    for h in (torch.randn(40, 6).numpy(), torch.ones(40, 6, dtype=torch.long)):
+        with pytest.raises(ValueError): nc1_pinv(h, y, 4)
+
 def test_decisions_equal_the_plain_formulas():
     "NC4, the matching rate and NCC accuracy in C-1 coordinates are those of full distances, with own and with foreign centres."
     h, y = blobs(spread=4)

@@ -333,6 +333,20 @@ def test_a_last_layer_on_more_than_rows():
     assert representations(net, x, pool=1)[1]["features"].equal(x.flatten(1))
     with pytest.raises(ValueError, match="are not what its last layer"): score(net, torch.rand(6, 3, 2, 2))
 
+@pytest.mark.parametrize("without, picture", [(2, False), (5, True)])
+def test_a_class_without_training_images(net, without, picture):
+    "Is measured without it; the picture needs the first four."
+    m, d, c = net[0], net[1], Config("st", "vgg11", width=8)
+    keep = d.train.y != without
+    less = replace(d, train=replace(d.train, x=d.train.x[keep], y=d.train.y[keep]))
+    with pytest.warns(UserWarning, match="only 9 of 10"): found = measure(m, less, c, 1)[1]
+    assert bool(found) == picture and all(p.shape[1] > 0 for p in found.values())
+
+def test_a_frame_scales_by_the_mean_length():
+    "Four means of unequal lengths: those of their pictures have the same mean length as a tetrahedron of vertices of length 1."
+    mu = torch.diag(torch.tensor([1.0, 2, 3, 4]))
+    assert frame(mu)(mu).norm(dim=1).mean().item() == pytest.approx(1, rel=1e-5)
+
 def test_classes_without_images_count():
     "C is that of the last layer."
     view = View(torch.rand(6, 3, 32, 32), torch.arange(6) % 2)
