@@ -107,7 +107,7 @@ def objective_value(logits, y, reference=None, targeted: bool = False):
     z = logits.double()
     if reference is not None:
         p = reference.double().log_softmax(1)
-        return (p.exp() * (p - z.log_softmax(1))).where(p > -math.inf, 0).sum(1)
+        return (p.exp() * (p - z.log_softmax(1))).masked_fill(p == -math.inf, 0).sum(1)
     ce, hit = F.cross_entropy(z, y, reduction="none"), z.argmax(1) == y
     return hit * 1e9 - ce if targeted else ce + ~hit * 1e9
 

@@ -83,7 +83,7 @@ def _on_the_way(values, path, goal):
 
 # %% ../nbs/17_claims.ipynb #efdd015f
 class Matched(Fit):
-    "NC1 of one network beside that of another when it had come as far: log-linear between measurements, its end if it never came further."
+    "NC1 (a metric) of one network beside that of another when it had come as far: log-linear, its end if it never came further."
     def _over(self, regime, than, epoch, far, metric="nc1"):
         "Clean `metric` of `regime` after `epoch` over that of `than` when `far`, smaller the further, was first as small."
         ours, its = (self.series(r, "clean", metric) for r in (regime, than))

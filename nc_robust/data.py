@@ -117,10 +117,14 @@ def _layout(root: Path):
 def _images_in(root, folder):
     "The images in `folder` of `root` by name: (path from `root`, bytes, time of change), each file looked at once."
     is_image = lambda f: os.path.splitext(f.name)[1].lower() in EXTENSIONS and f.name[0] != "." and not f.is_dir()
-    with os.scandir(root / folder) as entries: found = sorted(filter(is_image, entries), key=lambda f: f.name)
-    if not found: raise ValueError(f"no images in {root / folder}")
-    try: return [(f"{folder}/{f.name}", (s := f.stat()).st_size, s.st_mtime_ns) for f in found]
-    except FileNotFoundError as e: raise ValueError(f"{e.filename} is a link to nothing; replace or remove it") from e
+    try:
+        with os.scandir(root / folder) as entries: found = sorted(filter(is_image, entries), key=lambda f: f.name)
+        stamps = [(f"{folder}/{f.name}", (s := f.stat()).st_size, s.st_mtime_ns) for f in found]
+    except OSError as e:
+        if not os.path.islink(e.filename): raise
+        raise ValueError(f"{e.filename} is a link to nothing; replace or remove it") from e
+    if not stamps: raise ValueError(f"no images in {root / folder}")
+    return stamps
 
 # %% ../nbs/03_data.ipynb #0910e0b3
 def _decode(files) -> np.ndarray:

@@ -123,7 +123,7 @@ POINTS = 40                  # of each of four classes in a picture, at most
 
 def measure(model, data: Data, c: Config, epoch: int, crafted=None, on_view=None):
     """Tidy records of all views after `epoch` (from 1), and {view: (4, n, 3), view_means: (4, 3)} for a picture,
-    n at most `POINTS` (none where one of these classes has no image).
+    of classes 0 to 3, n at most `POINTS` (no picture where one of them is missing).
     `crafted`: the epoch's own perturbations (AT, TRADES). `on_view()` is called before each view and may raise to stop.
     Raises `Diverged` on representations that are not finite."""
     out, picture, reference = _measure_split(model, data, c, epoch, "train", regime(c).views, on_view, crafted)

@@ -449,6 +449,7 @@ def test_restarts_with_classes_that_are_ruled_out():
     def found(out, restarts):
         model = lambda x: torch.cat([m(x)[:, :3], torch.full((len(x), 1), out)], 1)
         return pgd(model, x, None, 0.3, steps=1, objective="kl", restarts=restarts, generator=rng())
+    assert objective_value(torch.rand(2, 3), None, torch.tensor([[math.nan, 1, 2], [-math.inf, 1, 2]])).isnan().tolist() == [True, False]
     assert torch.equal(found(-1e9, 5), found(-math.inf, 5)) and not torch.equal(found(-math.inf, 5), found(-math.inf, 1))
 
 def test_a_model_cut_off_from_its_input_is_said():

@@ -39,6 +39,7 @@ def change(root, case):
     if case == "test size": [image(f, size=(9, 9)) for f in (root / "test").rglob("*.png")]
     if case == "corrupt": (root / "test/cat/1.png").write_bytes(b"not an image")
     if case == "link": (root / "train/cat/new.png").symlink_to(root / "nowhere.png")
+    if case == "loop": (root / "train/cat/new.png").symlink_to(root / "train/cat/new.png")
     if case == "ppm": (root / "train/cat/new.ppm").write_bytes(b"P6\n8 eight\n255\n" + bytes(192))
     if case == "cut off": (root / "test/cat/1.png").write_bytes((root / "test/cat/1.png").read_bytes()[:90])
 
@@ -47,7 +48,8 @@ def change(root, case):
     ("train only", ValueError, "fox"), ("test only", ValueError, "fox"), ("one class", ValueError, "1 class.*at least two"),
     ("size", ValueError, r"dog/1.png has shape \(3, 9, 8\).*\(3, 8, 8\)"), ("gray", ValueError, r"dog/1.png has shape \(1, 8, 8\)"),
     ("test size", ValueError, "one size"), ("corrupt", ValueError, "cat/1.png is not a readable image"),
-    ("link", ValueError, "cat/new.png is a link to nothing"), ("ppm", ValueError, "cat/new.ppm is not a readable image"),
+    ("link", ValueError, "cat/new.png is a link to nothing"), ("loop", ValueError, "cat/new.png is a link to nothing"),
+    ("ppm", ValueError, "cat/new.ppm is not a readable image"),
     ("cut off", ValueError, "cat/1.png is not a readable image")])
 def test_broken_folder_is_named(folder, case, error, says):
     "Each fault is one error that names the folder or file; after repair nothing of it is left in the cache."
