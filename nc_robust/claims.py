@@ -83,7 +83,7 @@ def _on_the_way(values, path, goal):
 
 # %% ../nbs/17_claims.ipynb #efdd015f
 class Matched(Fit):
-    "NC1 (a metric) of one network beside that of another when it had come as far: log-linear, its end if it never came further."
+    "NC1 (a metric) of one network beside that of another when it had come as far, log-linear between measurements."
     def _over(self, regime, than, epoch, far, metric="nc1"):
         "Clean `metric` of `regime` after `epoch` over that of `than` when `far`, smaller the further, was first as small."
         ours, its = (self.series(r, "clean", metric) for r in (regime, than))
@@ -100,7 +100,8 @@ class Matched(Fit):
         return self.series(regime, own_view(regime), "loss")
 
     def at_equal_loss(self, regime, than, epoch):
-        "Clean NC1 of `regime` after `epoch` over that of `than` when what it minimises was first as small (its logarithm is interpolated)."
+        "Clean NC1 of `regime` after `epoch` over that of `than` when what it minimises was first as small (log-log), NaN if it never was."
+        if self.minimised(than).min() > self.minimised(regime)[epoch]: return np.nan
         return self._over(regime, than, epoch, lambda r: np.log(self.minimised(r)))
 
 # %% ../nbs/17_claims.ipynb #16a09533

@@ -100,19 +100,8 @@ def _cifar(name, root):
                                     f"put torchvision's archive there, or give dataset=folder:<path>") from e
     return [(s.data.transpose(0, 3, 1, 2), np.array(s.targets)) for s in sets], sets[0].classes
 
-# %% ../nbs/03_data.ipynb #3792bb79
+# %% ../nbs/03_data.ipynb #3792bb7a
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
-
-def _layout(root: Path):
-    "Class names and, per split and class, `_images_in`; raises if anything is missing."
-    for split in ("train", "test"):
-        if not (root / split).is_dir():
-            raise FileNotFoundError(f"no folder {root / split}; expected {root}/{{train,test}}/<class>/<image>")
-    names = {s: sorted(p.name for p in (root / s).iterdir() if p.is_dir() and not p.name.startswith(".")) for s in ("train", "test")}
-    if odd := set(names["train"]) ^ set(names["test"]):
-        raise ValueError(f"classes in only one of train and test under {root}: {', '.join(sorted(odd))}")
-    if len(names["train"]) < 2: raise ValueError(f"{root} has {len(names['train'])} class(es); at least two are needed")
-    return names["train"], {s: [_images_in(root, f"{s}/{c}") for c in names[s]] for s in names}
 
 def _images_in(root, folder):
     "The images in `folder` of `root` by name: (path from `root`, bytes, time of change), each file looked at once."
@@ -125,6 +114,18 @@ def _images_in(root, folder):
         raise ValueError(f"{e.filename} is a link to nothing; replace or remove it") from e
     if not stamps: raise ValueError(f"no images in {root / folder}")
     return stamps
+
+# %% ../nbs/03_data.ipynb #3792bb79
+def _layout(root: Path):
+    "Class names and, per split and class, `_images_in`; raises if anything is missing."
+    for split in ("train", "test"):
+        if not (root / split).is_dir():
+            raise FileNotFoundError(f"no folder {root / split}; expected {root}/{{train,test}}/<class>/<image>")
+    names = {s: sorted(p.name for p in (root / s).iterdir() if p.is_dir() and not p.name.startswith(".")) for s in ("train", "test")}
+    if odd := set(names["train"]) ^ set(names["test"]):
+        raise ValueError(f"classes in only one of train and test under {root}: {', '.join(sorted(odd))}")
+    if len(names["train"]) < 2: raise ValueError(f"{root} has {len(names['train'])} class(es); at least two are needed")
+    return names["train"], {s: [_images_in(root, f"{s}/{c}") for c in names[s]] for s in names}
 
 # %% ../nbs/03_data.ipynb #0910e0b3
 def _decode(files) -> np.ndarray:

@@ -89,7 +89,8 @@ class Simplex:
         return (h.double() - self.center) @ self.basis.T
 
     def nearest(self, z):
-        "The classes (N,), as indices among all, whose centres v are nearest to coordinates `z` (N, min(C-1, p)): of the largest zv - vv/2."
+        "The classes (N,), as indices among all, whose centres are nearest to coordinates `z` (N, min(C-1, p))."
+        # |z - v|^2 = |z|^2 - 2 (zv - |v|^2 / 2)
         return self.classes[(z @ self.vertices.T - self.vertices.square().sum(1) / 2).argmax(1)]
 
 # %% ../nbs/06_metrics.ipynb #8f1c315a

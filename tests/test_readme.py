@@ -163,7 +163,7 @@ def at_equal_loss_and_fit():
     for arch in ARCHS:
         es = [Evidence(t[(t.arch == arch) & (t.seed == s)], 10) for s in (1, 2)]
         assert all(e.fit(r)[120] == 1 for e in es for r in ("st", "st_frozen_bn"))
-        assert all(e.minimised("st").loc[:280].min() <= e.minimised("st_frozen_bn")[120] for e in es)           # it gets as low
+        assert all(e.minimised("st").loc[:280].min() <= e.minimised("st_frozen_bn")[120] for e in es)           # at the first rate
         found = [e.at_equal_loss("st_frozen_bn", "st", 120) for e in es]
         out += [min(found), max(found)]
     return out
